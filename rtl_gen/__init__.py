@@ -1,0 +1,1 @@
+"""Hardware: the units and the engine built of them. Imports amaranth and nothing else of ours."""
