@@ -1,0 +1,4 @@
+"""Ops: one frozen dataclass each, with its type rule and its meaning on arrays."""
+
+from . import float_ops as float_ops
+from . import int_ops as int_ops

@@ -1,0 +1,118 @@
+"""The integer arithmetic of the networks: the one place where its meaning is written.
+
+Every function takes Python ints or integer ndarrays (int64 unless said otherwise) and returns the
+same. Golden executor, constant derivation and hardware tests all call these; hardware is right
+when it equals them with ``==``. Numeric contract: DESIGN section 3.
+"""
+
+import numpy as np
+
+__all__ = [
+    "affine",
+    "argmax",
+    "avg_pool2x2",
+    "clamp",
+    "dot_from_popcount",
+    "global_sum",
+    "prescale",
+    "quantize_pixel",
+    "round_shift",
+    "rprelu",
+    "rprelu_shift",
+    "signed_range",
+    "signed_width",
+    "threshold",
+]
+
+
+def signed_range(bits: int) -> tuple[int, int]:
+    """Lowest and highest value of a two's complement number of ``bits`` bits."""
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
+def signed_width(lo: int, hi: int) -> int:
+    """Fewest two's complement bits that hold every integer in ``lo..hi``."""
+    lo, hi = int(lo), int(hi)
+    return max((~lo if lo < 0 else lo).bit_length(), (~hi if hi < 0 else hi).bit_length()) + 1
+
+
+def clamp(x, lo: int, hi: int):
+    """Saturate ``x`` to ``lo..hi``."""
+    return np.clip(x, lo, hi) if isinstance(x, np.ndarray) else max(lo, min(hi, x))
+
+
+def round_shift(x, shift: int):
+    """``x / 2**shift`` rounded to nearest, halves up: add half, then floor (arithmetic shift)."""
+    return x if shift == 0 else (x + (1 << (shift - 1))) >> shift
+
+
+def quantize_pixel(pixel, offset, frac: int):
+    """First-layer input ``(pixel << frac) - offset``; a padded tap is 0, i.e. the mean colour."""
+    return (pixel << frac) - offset
+
+
+def dot_from_popcount(count, constant):
+    """±1 dot product from the number of equal bits: ``2*count + constant``.
+
+    ``constant`` is minus the number of ±1 terms, plus what padded taps are owed in this border
+    class (rule 3).
+    """
+    return 2 * count + constant
+
+
+def prescale(acc, shift: int, bits: int = 18):
+    """Bring a multi-bit accumulator to multiplier width: rounded shift, then saturation."""
+    return clamp(round_shift(acc, shift), *signed_range(bits))
+
+
+def affine(p, gain, bias, shift: int):
+    """``(gain*p + bias) >> shift`` with floor; the rounding half is part of ``bias`` (rule 4)."""
+    return (gain * p + bias) >> shift
+
+
+def rprelu(z, slope, bias, shift: int):
+    """RPReLU with a multiplier: ``z > 0 ? z + bias : (slope*z + C2) >> shift`` (rule 5).
+
+    ``C2 = (bias << shift) + half`` holds the second bias and the rounding half.
+    """
+    c2 = (bias << shift) + ((1 << (shift - 1)) if shift else 0)
+    negative = (slope * z + c2) >> shift
+    return np.where(z > 0, z + bias, negative) if isinstance(z, np.ndarray) else (
+        z + bias if z > 0 else negative
+    )
+
+
+def rprelu_shift(z, sign, exponent, bias):
+    """RPReLU whose slope is ``sign * 2**exponent``: shifts and adders only.
+
+    Negative exponents shift right with halves up, so a large shift gives 0 and not -1 LSB for a
+    small negative ``z`` (rule 5). ``sign`` is +1 or -1, applied after rounding.
+    """
+    if not isinstance(z, np.ndarray):
+        scaled = z << exponent if exponent >= 0 else round_shift(z, -exponent)
+        return z + bias if z > 0 else sign * scaled + bias
+    exponent = np.broadcast_to(exponent, z.shape)
+    right = np.maximum(-exponent, 0)
+    half = np.where(right > 0, np.left_shift(1, np.maximum(right - 1, 0)), 0)
+    scaled = np.where(exponent >= 0, z << np.maximum(exponent, 0), (z + half) >> right)
+    return np.where(z > 0, z + bias, sign * scaled + bias)
+
+
+def threshold(x, thr):
+    """Activation bit: 1 (+1) where ``x >= thr``, else 0 (-1) (rule 2)."""
+    return (x >= thr).astype(np.int8) if isinstance(x, np.ndarray) else int(x >= thr)
+
+
+def avg_pool2x2(a, b, c, d):
+    """Mean of four, rounded: ``(a + b + c + d + 2) >> 2`` (rule 8)."""
+    return (a + b + c + d + 2) >> 2
+
+
+def global_sum(total, shift: int, bits: int = 16):
+    """A map's channel sum, shifted with rounding and saturated; 1/(H*W) belongs to what follows."""
+    return clamp(round_shift(total, shift), *signed_range(bits))
+
+
+def argmax(logits) -> int:
+    """Class of the largest logit; the lowest index wins a tie."""
+    return int(np.argmax(np.asarray(logits)))
