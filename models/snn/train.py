@@ -1,0 +1,105 @@
+"""`python -m models.train snn`: train a sub-bit network on small images."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from hwbnn.errors import UserError
+from models.snn.binarise import BinaryConv, Codebook
+from models.snn.net import Geometry, SnnNet
+from models.training import Images, Recipe, train
+
+COMPENSATE_EVERY = 25  # steps between searches for duplicate codewords, as in the authors' code
+FROZEN_TAIL = 0.1  # of all steps: the codebooks rest while the network settles on them
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 1:
+        raise UserError(f"{text!r} is not a list of positive integers", where=option,
+                        hint="for example 32,64,128")
+    return values
+
+
+def warm_start(net: SnnNet, path: Path) -> None:
+    """Copy every tensor of a trained file but its codebooks into `net` (a different tau, say)."""
+    from models.checkpoint import load_state_dict
+
+    state = {k: v for k, v in load_state_dict(path).items() if not k.endswith(".patterns")}
+    own = net.state_dict()
+    for key, value in own.items():
+        if key.endswith(".patterns"):
+            continue
+        if key not in state or state[key].shape != value.shape:
+            raise UserError(f"has no {key} of shape {tuple(value.shape)}", where=str(path),
+                            hint="start from a network of the same widths and blocks")
+        value.copy_(state[key])
+
+
+@click.command("snn")
+@click.option("--tau", type=click.IntRange(1, 9), default=5, show_default=True,
+              help="A kernel is one of 2^tau codewords; 9 is a plain binary kernel.")
+@click.option("--data", required=True, type=Path, help=".npz with uint8 x (N,H,W,3) and y (N,).")
+@click.option("--test", required=True, type=Path, help="The same, for evaluation.")
+@click.option("-o", "--out", required=True, type=Path, help="Checkpoint to write.")
+@click.option("--widths", default="32,64,128,192", show_default=True, help="Channels per stage.")
+@click.option("--blocks", default="2,2,2,1", show_default=True, help="Blocks per stage.")
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--lr", type=float, default=2e-3, show_default=True)
+@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--eval-every", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=None, help="CPU threads.")
+@click.option("--bf16", is_flag=True, help="Binary convolutions of training in bfloat16.")
+@click.option("--compile", "compile_", is_flag=True, help="Fuse the training step (needs g++).")
+@click.option("--init", type=Path, default=None, help="Start from this checkpoint's weights.")
+@click.option("--resume", is_flag=True, help="Go on from OUT.resume.")
+def command(tau, data, test, out, widths, blocks, epochs, batch, lr, label_smoothing, seed,
+            eval_every, threads, bf16, compile_, init, resume):
+    """Sub-bit residual network with a 3x3 stem (SNN, ICCV 2021)."""
+    widths, blocks = _numbers(widths, "--widths"), _numbers(blocks, "--blocks")
+    if len(widths) != len(blocks):
+        raise UserError(f"{len(widths)} widths but {len(blocks)} stages of blocks",
+                        where="--blocks", hint="give one number per stage in both")
+    if not out.parent.is_dir():
+        raise UserError("no such folder", where=str(out.parent), hint="create it first")
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    images, held_out = Images.load(data), Images.load(test)
+    classes = int(max(images.y.max(), held_out.y.max())) + 1
+    geometry = Geometry.uniform(tau if tau < 9 else None, widths=widths, blocks=blocks,
+                                num_classes=classes)
+    net = SnnNet(geometry)
+    if init:
+        warm_start(net, init)
+    for module in net.modules():
+        if bf16 and isinstance(module, BinaryConv):
+            module.compute_dtype = torch.bfloat16
+    codebooks = [m for m in net.modules() if isinstance(m, Codebook)]
+    generator = torch.Generator().manual_seed(seed)
+
+    def after_step(step: int, total: int) -> None:
+        if step >= (1 - FROZEN_TAIL) * total:
+            for codebook in codebooks:
+                codebook.patterns.requires_grad_(False)
+            return
+        for codebook in codebooks:
+            codebook.remember()
+            if step % COMPENSATE_EVERY == COMPENSATE_EVERY - 1:
+                codebook.replace_duplicates(generator)
+
+    def before_save() -> None:
+        for codebook in codebooks:
+            codebook.settle()
+
+    recipe = Recipe(epochs=epochs, batch=batch, lr=lr, label_smoothing=label_smoothing, seed=seed,
+                    eval_every=eval_every, compile=compile_)
+    top1 = train(net, images, held_out, recipe, out, resume=resume, after_step=after_step,
+                 before_save=before_save, log=lambda line: click.echo(line))
+    click.echo(f"{out}: {top1:.2f} % of {len(held_out.x)} test images")

@@ -1,0 +1,203 @@
+"""Small-scale training that every family shares: data, augmentation, the loop, files, resuming."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hwbnn.errors import CheckpointError, UserError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: Adam, linear warm-up over `warmup` of all steps, cosine decay to zero."""
+
+    epochs: int = 30
+    batch: int = 64
+    lr: float = 2e-3
+    warmup: float = 0.05
+    label_smoothing: float = 0.0
+    seed: int = 1
+    eval_every: int = 3
+    compile: bool = False
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at `progress` in [0, 1] of the run."""
+        rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        return self.lr * rising * 0.5 * (1 + np.cos(np.pi * progress))
+
+
+@dataclass(frozen=True)
+class Images:
+    """uint8 images x (N, H, W, 3) in RGB and int64 labels y (N,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    @classmethod
+    def load(cls, path: Path) -> "Images":
+        """Read an .npz with arrays x and y; raises UserError that names what is wrong."""
+        where = str(path)
+        if not Path(path).is_file():
+            raise UserError("no such file", where=where, hint="give an .npz with arrays x and y")
+        try:
+            with np.load(path) as archive:
+                missing = {"x", "y"} - set(archive.files)
+                if missing:
+                    raise UserError(f"has no array {sorted(missing)[0]!r}", where=where,
+                                    hint=f"it holds {', '.join(archive.files)}")
+                x, y = archive["x"], archive["y"]
+        except (ValueError, OSError, EOFError) as error:
+            raise UserError(f"cannot be read as .npz ({error})", where=where) from error
+        if x.dtype != np.uint8 or x.ndim != 4 or x.shape[3] != 3:
+            raise UserError(f"x is {x.dtype} {x.shape}", where=where,
+                            hint="images must be uint8 (N, H, W, 3)")
+        if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer):
+            raise UserError(f"y is {y.dtype} {y.shape} for {len(x)} images", where=where,
+                            hint="labels must be integers (N,)")
+        return cls(x, y.astype(np.int64))
+
+
+def normalise(x: np.ndarray, mean=MEAN, std=STD) -> Tensor:
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in channels_last order: (x/255 - mean) / std."""
+    scaled = torch.from_numpy(np.ascontiguousarray(x)).float().div_(255)
+    scaled = scaled.sub_(torch.tensor(mean)).div_(torch.tensor(std))
+    return scaled.permute(0, 3, 1, 2)
+
+
+def augmented(images: Images, batch: int, seed: int, pad: int = 4) -> Iterator[tuple]:
+    """One epoch of (x float32, y) in random order, flipped at random and cropped from a border.
+
+    The border is the mean colour, which is 0 after normalisation. An incomplete batch is dropped.
+    """
+    rng = np.random.default_rng(seed)
+    n, h, w, _ = images.x.shape
+    colour = np.round(255 * np.array(MEAN)).astype(np.uint8)
+    padded = np.empty((n, h + 2 * pad, w + 2 * pad, 3), np.uint8)
+    padded[:] = colour
+    padded[:, pad : pad + h, pad : pad + w] = images.x
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))
+    order = rng.permutation(n)
+    for start in range(0, n - batch + 1, batch):
+        index = order[start : start + batch]
+        dy, dx = rng.integers(0, 2 * pad + 1, (2, batch))
+        x = windows[index, dy, dx].transpose(0, 2, 3, 1)  # advanced indexing copies: (B, 3, h, w)
+        flip = rng.random(batch) < 0.5
+        x[flip] = x[flip][:, :, ::-1]
+        yield normalise(x), torch.from_numpy(images.y[index])
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, images: Images, batch: int = 250) -> float:
+    """Top-1 in per cent of the network in eval mode, float32."""
+    was_training = net.training
+    net.eval()
+    hits = 0
+    for start in range(0, len(images.x), batch):
+        logits = net(normalise(images.x[start : start + batch]))
+        hits += int((logits.argmax(1).numpy() == images.y[start : start + batch]).sum())
+    net.train(was_training)
+    return 100 * hits / len(images.x)
+
+
+def deployable(net: nn.Module, epoch: int, top1: float) -> dict:
+    """The authors' wrapper without optimiser state."""
+    state = {f"module.{k}": v.detach().clone() for k, v in net.state_dict().items()}
+    return {"epoch": epoch, "state_dict": state, "best_top1_acc": top1, "optimizer": {}}
+
+
+def _write(content: dict, path: Path) -> None:
+    # Written beside and renamed: an interrupted run never leaves half a file.
+    beside = path.with_name(path.name + ".part")
+    torch.save(content, beside)
+    beside.replace(path)
+
+
+def _resume(path: Path, net: nn.Module, optimiser, recipe: Recipe) -> tuple[int, float]:
+    if not path.is_file():
+        raise UserError("nothing to resume", where=str(path), hint="run without --resume")
+    held = torch.load(path, weights_only=True)
+    differs = [k for k, v in asdict(recipe).items()
+               if k not in ("compile", "eval_every") and held["recipe"].get(k) != v]
+    if differs:
+        k = differs[0]
+        raise UserError(f"was started with {k} = {held['recipe'].get(k)}", where=str(path),
+                        hint=f"now {getattr(recipe, k)}; resume with the same options")
+    try:
+        net.load_state_dict(held["state_dict"])
+        optimiser.load_state_dict(held["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise CheckpointError("belongs to another network", where=str(path), hint=first) from error
+    return held["epoch"], held["best_top1_acc"]
+
+
+def train(
+    net: nn.Module,
+    data: Images,
+    test: Images,
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    groups: list[dict] | None = None,
+    after_step: Callable[[int, int], None] = lambda step, total: None,
+    before_save: Callable[[], None] = lambda: None,
+    log: Callable[[str], None] = print,
+) -> float:
+    """Train `net`; write `out` at every evaluation and at the end. Return the last top-1 in %.
+
+    `<out>.resume` holds network, optimiser and epoch after each epoch; with `resume` the run goes
+    on from it. `after_step(step, total)` and `before_save()` let a family tend its own state.
+    """
+    progress_file = out.with_name(out.name + ".resume")
+    optimiser = torch.optim.Adam(groups or net.parameters(), recipe.lr, fused=True)
+    first, best = _resume(progress_file, net, optimiser, recipe) if resume else (0, 0.0)
+    net.to(memory_format=torch.channels_last).train()
+    forward = torch.compile(net) if recipe.compile else net
+    per_epoch = len(data.x) // recipe.batch
+    if per_epoch == 0:
+        raise UserError(f"{len(data.x)} images make no batch of {recipe.batch}",
+                        hint="give a smaller --batch")
+    total, top1, began = per_epoch * recipe.epochs, best, time.monotonic()
+    for epoch in range(first, recipe.epochs):
+        loss_sum = hits = 0.0
+        for i, (x, y) in enumerate(augmented(data, recipe.batch, recipe.seed * 10_000 + epoch)):
+            step = epoch * per_epoch + i
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate(step / total) * group.get("lr_scale", 1.0)
+            optimiser.zero_grad()
+            logits = forward(x)
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            if not torch.isfinite(loss):
+                raise UserError(f"loss is {loss.item()} at step {step}", hint="lower --lr")
+            loss.backward()
+            optimiser.step()
+            after_step(step, total)
+            loss_sum += loss.item()
+            hits += int((logits.argmax(1) == y).sum())
+            if i % 100 == 99:
+                done = step + 1 - first * per_epoch
+                left = (total - step - 1) * (time.monotonic() - began) / done
+                log(f"epoch {epoch + 1}/{recipe.epochs} step {i + 1}/{per_epoch} "
+                    f"loss {loss_sum / (i + 1):.4f} "
+                    f"train {100 * hits / ((i + 1) * recipe.batch):.2f} % "
+                    f"ETA {left / 60:.0f} min")
+        before_save()
+        if (epoch + 1) % recipe.eval_every == 0 or epoch + 1 == recipe.epochs:
+            top1 = accuracy(net, test)
+            best = max(best, top1)
+            _write(deployable(net, epoch + 1, top1), out)
+            log(f"epoch {epoch + 1}/{recipe.epochs} loss {loss_sum / per_epoch:.4f} "
+                f"test {top1:.2f} % after {(time.monotonic() - began) / 60:.1f} min -> {out}")
+        state = {"epoch": epoch + 1, "state_dict": net.state_dict(), "best_top1_acc": best,
+                 "optimizer": optimiser.state_dict(), "recipe": asdict(recipe)}
+        _write(state, progress_file)
+    return top1
