@@ -1,0 +1,154 @@
+"""Fold scales, biases and normalisation until each convolution has one affine behind it.
+
+Meaning is kept up to float64 rounding: BN, weight scales and a bias after the residual become
+FAffine; PReLU + bias becomes FRPReLU; bias + sign becomes FThreshold.
+"""
+
+import numpy as np
+
+from ..ir import Graph, Node
+from ..ops.float_ops import (
+    FAdd,
+    FAffine,
+    FBatchNorm,
+    FBias,
+    FBinaryConv2d,
+    FConv2d,
+    FPReLU,
+    FRPReLU,
+    FScale,
+    FSign,
+    FThreshold,
+)
+
+__all__ = ["fold_norm"]
+
+
+def fold_norm(graph: Graph) -> Graph:
+    """Graph of FConv2d/FBinaryConv2d -> FAffine -> [FAdd] -> [FRPReLU] and FThreshold."""
+    return _finish(_push_biases(_merge_affines(_to_affines(graph))))
+
+
+def _rebuild(graph: Graph, nodes, output: str | None = None) -> Graph:
+    return Graph(nodes, output or graph.output, graph.decisions, graph.meta)
+
+
+def _to_affines(graph: Graph) -> Graph:
+    """FScale, FBatchNorm, FBias -> FAffine; every convolution gets an FAffine of its own."""
+    types = graph.types()
+    consumers = graph.consumers()
+    nodes: list[Node] = []
+    renamed: dict[str, str] = {}
+    for node in graph:
+        inputs = tuple(renamed.get(i, i) for i in node.inputs)
+        op = node.op
+        if isinstance(op, FScale):
+            op = FAffine(op.scale.astype(np.float64), np.zeros(len(op.scale)))
+        elif isinstance(op, FBias):
+            op = FAffine(np.ones(len(op.bias)), op.bias.astype(np.float64))
+        elif isinstance(op, FBatchNorm):
+            scale, bias = op.affine
+            mean, std = op.spread(None)
+            op = FAffine(scale, bias, mean, std)
+        nodes.append(Node(node.name, op, inputs, node.source))
+        if isinstance(op, FConv2d | FBinaryConv2d):
+            followers = consumers[node.name]
+            if len(followers) != 1 or not isinstance(
+                followers[0].op, FScale | FBias | FBatchNorm | FAffine
+            ):
+                n = types[node.name].shape[0]
+                name = f"{node.name}.unit"
+                nodes.append(Node(name, FAffine(np.ones(n), np.zeros(n)), (node.name,)))
+                renamed[node.name] = name
+    return _rebuild(graph, nodes, renamed.get(graph.output))
+
+
+def _compose(first: FAffine, second: FAffine) -> FAffine:
+    mean, std = second.spread_mean, second.spread_std
+    if mean is None and first.spread_mean is not None:
+        mean = first.spread_mean * second.scale + second.bias
+        std = first.spread_std * np.abs(second.scale)
+    return FAffine(
+        first.scale * second.scale, first.bias * second.scale + second.bias, mean, std
+    )
+
+
+def _merge_affines(graph: Graph) -> Graph:
+    """FAffine behind an FAffine that nobody else reads -> one FAffine."""
+    consumers = graph.consumers()
+    kept: dict[str, Node] = {}
+    for node in graph:
+        before = kept.get(node.inputs[0]) if node.inputs else None
+        if (
+            isinstance(node.op, FAffine)
+            and before is not None
+            and isinstance(before.op, FAffine)
+            and len(consumers[before.name]) == 1
+        ):
+            del kept[before.name]
+            node = Node(node.name, _compose(before.op, node.op), before.inputs, before.source)
+        kept[node.name] = node
+    return _rebuild(graph, kept.values())
+
+
+def _push_biases(graph: Graph) -> Graph:
+    """A bias behind a residual sum moves into the sum's affine operand (move1)."""
+    consumers = graph.consumers()
+    kept: dict[str, Node] = {}
+    renamed: dict[str, str] = {}
+    for node in graph:
+        inputs = tuple(renamed.get(i, i) for i in node.inputs)
+        node = Node(node.name, node.op, inputs, node.source)
+        add = kept.get(inputs[0]) if inputs else None
+        if (
+            isinstance(node.op, FAffine)
+            and (node.op.scale == 1).all()
+            and add is not None
+            and isinstance(add.op, FAdd)
+            and len(consumers[add.name]) == 1
+        ):
+            for operand in add.inputs:
+                target = kept.get(operand)
+                if target and isinstance(target.op, FAffine) and len(consumers[operand]) == 1:
+                    kept[operand] = Node(
+                        operand, _compose(target.op, node.op), target.inputs, target.source
+                    )
+                    renamed[node.name] = add.name
+                    break
+        if node.name not in renamed:
+            kept[node.name] = node
+    return _rebuild(graph, kept.values(), renamed.get(graph.output))
+
+
+def _finish(graph: Graph) -> Graph:
+    """PReLU [+ bias] -> FRPReLU; [bias +] sign -> FThreshold."""
+    consumers = graph.consumers()
+    types = graph.types()
+    kept: dict[str, Node] = {}
+    for node in graph:
+        before = kept.get(node.inputs[0]) if node.inputs else None
+        alone = before is not None and len(consumers[before.name]) == 1
+        unit = isinstance(node.op, FAffine) and (node.op.scale == 1).all()
+        if isinstance(node.op, FPReLU):
+            slope = node.op.slope.astype(np.float64)
+            node = Node(
+                node.name, FRPReLU(slope, np.zeros(len(slope))), node.inputs, node.source
+            )
+        elif unit and alone and isinstance(before.op, FRPReLU):
+            del kept[before.name]
+            op = FRPReLU(before.op.slope, before.op.bias + node.op.bias)
+            node = Node(node.name, op, before.inputs, before.source)
+        elif isinstance(node.op, FSign):
+            n = types[node.name].shape[0]
+            move, inputs, source = np.zeros(n), node.inputs, node.source
+            if (
+                alone
+                and isinstance(before.op, FAffine)
+                and (before.op.scale == 1).all()
+                and not isinstance(kept[before.inputs[0]].op, FConv2d | FBinaryConv2d)
+            ):
+                del kept[before.name]
+                move, inputs, source = before.op.bias, before.inputs, before.source
+            node = Node(node.name, FThreshold(move), inputs, source)
+        kept[node.name] = node
+    return _rebuild(graph, kept.values())

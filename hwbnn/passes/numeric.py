@@ -1,0 +1,51 @@
+"""The fixed-point choices of one network: widths and the shifts that hardware may offer."""
+
+import dataclasses
+
+__all__ = ["Numeric"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Numeric:
+    """Widths and shift menus of the integer network.
+
+    Parameters
+    ----------
+    feature_bits : int
+        Width of stored multi-bit maps (the residual stream) and logits.
+    weight_bits : int
+        Width of multi-bit weights (first convolution, 1x1 shortcuts, classifier).
+    input_frac : int
+        Fraction bits given to a pixel, so that the mean colour is an integer to 2**-frac.
+    shift_step, prescale_step : int
+        Affine shifts and prescales are multiples of these, so that few distinct ones occur.
+    max_shifts : int
+        Distinct affine shifts that a lane multiplexes.
+    slope_shift : int
+        Fraction bits of RPReLU slopes; lowered for the whole network if a slope needs it.
+    rprelu : str
+        "multiplier", or "shift" to round every slope to the nearest +-2**k (lossy, reported).
+    margin : float
+        Head-room on calibrated ranges.
+    tie : int
+        Bit given to sign(0): 1 (+1) or 0 (-1).
+    """
+
+    feature_bits: int = 16
+    weight_bits: int = 8
+    input_frac: int = 6
+    shift_step: int = 2
+    prescale_step: int = 4
+    max_shifts: int = 4
+    slope_shift: int = 14
+    rprelu: str = "multiplier"
+    margin: float = 1.25
+    tie: int = 1
+
+    def __post_init__(self):
+        if self.rprelu not in ("multiplier", "shift"):
+            raise ValueError(f"rprelu must be 'multiplier' or 'shift', not {self.rprelu!r}")
+        if not 8 <= self.feature_bits <= 18:
+            raise ValueError(f"feature_bits must be 8 to 18, not {self.feature_bits}")
+        if not 2 <= self.weight_bits <= 8:
+            raise ValueError(f"weight_bits must be 2 to 8, not {self.weight_bits}")

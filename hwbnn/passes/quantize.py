@@ -1,0 +1,273 @@
+"""Folded float graph -> integer graph (numeric contract). Lossy by nature; its loss is reported."""
+
+import itertools
+import math
+
+import numpy as np
+
+from .. import ints
+from ..errors import UnsupportedError
+from ..ir import Decision, Graph, Node
+from ..ops import float_ops as F
+from ..ops import int_ops as I
+from .calibrate import Calibration
+from .numeric import Numeric
+
+__all__ = ["quantize"]
+
+ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d)
+
+
+def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
+    """Choose fixed-point positions and build the integer network.
+
+    Raises UnsupportedError, naming the layer, for a float op without an integer form.
+    """
+    return _Quantizer(graph, calibration, numeric).run()
+
+
+class _Quantizer:
+    def __init__(self, graph: Graph, calibration: Calibration, numeric: Numeric):
+        self.graph, self.calibration, self.numeric = graph, calibration, numeric
+        self.types = graph.types()
+        self.consumers = graph.consumers()
+        self.nodes: list[Node] = []
+        self.decisions = list(graph.decisions)
+        self.factor: dict[str, np.ndarray] = {}  # real = int * 2**-frac * factor[c]
+        self.frac: dict[str, int] = {}
+        self.weight_scale: dict[str, np.ndarray] = {}
+        self.pixel_scale: dict[str, np.ndarray] = {}
+        self.slope_shift = numeric.slope_shift
+
+    def run(self) -> Graph:
+        self._choose_positions()
+        self._choose_slope_shift()
+        self._decide("ranges", self.calibration.source, "fixed-point positions follow them")
+        self._decide(
+            "sign(0)", "+1" if self.numeric.tie else "-1", "PyTorch's 0 has no bit (rule 2)"
+        )
+        for node in self.graph:
+            handler = getattr(self, f"_{type(node.op).__name__}", None)
+            if handler is None:
+                raise UnsupportedError(
+                    f"{type(node.op).__name__} has no integer form", where=node.source or node.name
+                )
+            handler(node)
+        nodes = _limit_shifts(self.nodes, self.numeric)
+        meta = dict(self.graph.meta)
+        meta["numeric"] = {
+            k: getattr(self.numeric, k) for k in ("feature_bits", "weight_bits", "rprelu", "tie")
+        }
+        return Graph(nodes, self.graph.output, self.decisions, meta)
+
+    def _decide(self, where, chose, why):
+        self.decisions.append(Decision(where, str(chose), why))
+
+    # -- fixed-point positions ---------------------------------------------------------------
+
+    def _choose_positions(self) -> None:
+        """One position per group of values that additions and element-wise ops tie together."""
+        parent = {name: name for name in self.graph.nodes}
+
+        def find(name):
+            while parent[name] != name:
+                name = parent[name]
+            return name
+
+        for node in self.graph:
+            if isinstance(node.op, ELEMENTWISE):
+                for name in node.inputs:
+                    parent[find(name)] = find(node.name)
+        peak: dict[str, float] = {}
+        for node in self.graph:
+            root = find(node.name)
+            peak[root] = max(peak.get(root, 0.0), float(self.calibration.peak[node.name].max()))
+        margin = self.numeric.margin if self.calibration.n_images else 1.0
+        for node in self.graph:
+            top = max(peak[find(node.name)] * margin, 2.0**-6)
+            frac = self.numeric.feature_bits - 1 - math.ceil(math.log2(top))
+            self.frac[node.name] = max(-8, min(frac, self.numeric.feature_bits - 2))
+
+    def _choose_slope_shift(self) -> None:
+        slopes = [np.abs(n.op.slope).max() for n in self.graph if isinstance(n.op, F.FRPReLU)]
+        limit = ints.signed_range(I.MULTIPLIER_BITS)[1]
+        while slopes and max(slopes) * 2.0**self.slope_shift > limit:
+            self.slope_shift -= 1
+
+    # -- one method per float op -------------------------------------------------------------
+
+    def _FInput(self, node):
+        op = node.op
+        frac = self.numeric.input_frac
+        offset = np.round(255.0 * op.mean * 2**frac).astype(np.int64)
+        self.frac[node.name] = frac
+        self.pixel_scale[node.name] = 1.0 / (255.0 * np.asarray(op.std, dtype=np.float64))
+        self.nodes.append(
+            Node(node.name, I.QuantizeInput(tuple(op.shape), frac, offset), (), node.source)
+        )
+        self._decide(
+            node.name,
+            f"(pixel << {frac}) - {offset.tolist()}",
+            "padding is 0 in the normalised domain: the mean colour, exact to 2^-frac of a level",
+        )
+
+    def _FConv2d(self, node):
+        weight = node.op.weight.astype(np.float64)
+        source = node.inputs[0]
+        if source in self.pixel_scale:
+            weight = weight * self.pixel_scale[source][None, :, None, None]
+        elif source in self.factor:
+            weight = weight * self.factor[source][None, :, None, None]
+        self._conv(node, weight, node.op.stride, node.op.padding)
+
+    def _conv(self, node, weight, stride, padding, name=None):
+        hi = ints.signed_range(self.numeric.weight_bits)[1]
+        top = np.abs(weight).max(axis=(1, 2, 3))
+        scale = np.where(top > 0, top / hi, 1.0)
+        quantized = np.rint(weight / scale[:, None, None, None]).astype(np.int64)
+        name = name or node.name
+        self.frac[name] = self.frac[node.inputs[0]]
+        self.weight_scale[name] = scale
+        op = I.Conv2d(quantized, stride, padding, self.numeric.weight_bits)
+        self.nodes.append(Node(name, op, node.inputs, node.source))
+
+    def _FBinaryConv2d(self, node):
+        op = node.op
+        new = I.BinaryConv2d(
+            op.weight, op.stride, op.padding, op.pad_value, op.codebook, op.ids
+        )
+        self.frac[node.name] = 0
+        self.nodes.append(Node(node.name, new, node.inputs, node.source))
+
+    def _FAffine(self, node):
+        self._affine(node, node.inputs[0], node.op.scale, node.op.bias)
+
+    def _affine(self, node, source, scale, bias, conv_peak=None):
+        binary = source not in self.weight_scale
+        unit = 1.0 if binary else self.weight_scale[source] * 2.0 ** -self.frac[source]
+        if conv_peak is None:
+            conv_peak = self.calibration.peak[source]
+        pre = 0
+        if not binary:
+            # one bit of head-room above the calibrated accumulator; saturation is counted
+            top = float((2.0 * conv_peak / unit).max())
+            bits = max(1, math.ceil(math.log2(max(top, 1.0)))) + 1
+            pre = max(0, bits - I.MULTIPLIER_BITS)
+            pre += -pre % self.numeric.prescale_step
+        frac = self.frac[node.name]
+        real_gain = scale * unit * 2.0 ** (frac + pre)
+        shift = _largest_shift(np.abs(real_gain).max(), self.numeric.shift_step)
+        gain = np.rint(real_gain * 2.0**shift).astype(np.int64)
+        offset = np.rint(bias * 2.0 ** (frac + shift)).astype(np.int64) + _half(shift)
+        op = I.Affine(gain, offset, shift, frac, pre)
+        consumers = self.consumers[node.name]
+        if len(consumers) == 1 and isinstance(consumers[0].op, F.FAdd):
+            self.nodes.append(Node(node.name, op, (source,), node.source))
+        else:
+            self.nodes.append(Node(f"{node.name}.affine", op, (source,), node.source))
+            self._saturate(node, f"{node.name}.affine")
+
+    def _saturate(self, node, source):
+        op = I.Saturate(self.numeric.feature_bits)
+        self.nodes.append(Node(node.name, op, (source,), node.source))
+
+    def _FAdd(self, node):
+        self.nodes.append(Node(f"{node.name}.sum", I.Add(), node.inputs, node.source))
+        self._saturate(node, f"{node.name}.sum")
+
+    def _FRPReLU(self, node):
+        bias = np.rint(node.op.bias * 2.0 ** self.frac[node.name]).astype(np.int64)
+        slope = node.op.slope
+        if self.numeric.rprelu == "shift":
+            # a zero slope becomes a shift that leaves nothing of any 16-bit value
+            exponent = np.where(
+                slope == 0, -19, np.rint(np.log2(np.maximum(np.abs(slope), 2.0**-30)))
+            )
+            exponent = np.clip(exponent, -19, 7).astype(np.int64)
+            sign = np.where(slope < 0, -1, 1).astype(np.int64)
+            error = np.abs(sign * 2.0**exponent - slope).max()
+            self._decide(
+                node.name, "slopes rounded to powers of two", f"largest slope error {error:.4f}"
+            )
+            op = I.ShiftRPReLU(sign, exponent, bias)
+        else:
+            slope = np.rint(slope * 2.0**self.slope_shift).astype(np.int64)
+            op = I.RPReLU(slope, bias, self.slope_shift)
+        self.nodes.append(Node(f"{node.name}.rprelu", op, node.inputs, node.source))
+        self._saturate(node, f"{node.name}.rprelu")
+
+    def _FThreshold(self, node):
+        lo, hi = ints.signed_range(self.numeric.feature_bits)
+        exact = -node.op.move * 2.0 ** self.frac[node.inputs[0]]
+        thr = np.ceil(exact) if self.numeric.tie else np.floor(exact) + 1
+        # codes: lo fires always, hi + 1 never
+        thr = np.clip(thr, lo, hi + 1).astype(np.int64)
+        self.nodes.append(Node(node.name, I.Threshold(thr), node.inputs, node.source))
+
+    def _FAvgPool2d(self, node):
+        if node.op.kernel != 2:
+            raise UnsupportedError(
+                f"average pool of {node.op.kernel} has no hardware", where=node.name,
+                hint="2x2 stride 2 has",
+            )
+        self.nodes.append(Node(node.name, I.AvgPool2x2(), node.inputs, node.source))
+
+    def _FGlobalAvgPool(self, node):
+        _c, h, w = self.types[node.inputs[0]].shape
+        bits = self.numeric.feature_bits
+        margin = self.numeric.margin if self.calibration.n_images else 1.0
+        peak = float(self.calibration.peak[node.name].max()) * margin * h * w
+        top = peak * 2.0 ** self.frac[node.inputs[0]]
+        shift = max(0, math.ceil(math.log2(max(top, 1.0))) + 1 - bits)
+        self.frac[node.name] = self.frac[node.inputs[0]] - shift
+        self.factor[node.name] = np.full(self.types[node.name].shape[0], 1.0 / (h * w))
+        self.nodes.append(Node(node.name, I.GlobalSum(shift, bits), node.inputs, node.source))
+        self._decide(node.name, f"sum >> {shift}", f"1/{h * w} is folded into the classifier")
+
+    def _FLinear(self, node):
+        weight = node.op.weight.astype(np.float64)
+        source = node.inputs[0]
+        peak = self.calibration.peak[node.name] + np.abs(node.op.bias)
+        if source in self.factor:
+            weight = weight * self.factor[source][None, :]
+        name = f"{node.name}.dot"
+        self._conv(node, weight[:, :, None, None], 1, 0, name)
+        self._affine(node, name, np.ones(len(weight)), node.op.bias.astype(np.float64), peak)
+
+
+def _largest_shift(top: float, step: int) -> int:
+    """Largest multiple of ``step`` in 0..30 for which ``top * 2**shift`` fits a multiplier."""
+    limit = ints.signed_range(I.MULTIPLIER_BITS)[1]
+    if top > limit:
+        raise UnsupportedError(
+            f"a folded gain of {top:.3g} exceeds {I.MULTIPLIER_BITS} bits",
+            hint="its normalisation divides by almost nothing",
+        )
+    return max(s for s in range(0, 31, step) if s == 0 or top * 2.0**s <= limit)
+
+
+def _limit_shifts(nodes: list[Node], numeric: Numeric) -> list[Node]:
+    """Lower affine shifts until a lane has at most ``max_shifts`` of them to choose from."""
+    kept = sorted({n.op.shift for n in nodes if isinstance(n.op, I.Affine)})
+    while len(kept) > numeric.max_shifts:
+        _gap, i = min((b - a, i) for i, (a, b) in enumerate(itertools.pairwise(kept)))
+        del kept[i + 1]
+    result = []
+    for node in nodes:
+        op = node.op
+        if isinstance(op, I.Affine):
+            shift = max(k for k in kept if k <= op.shift)
+            if shift != op.shift:
+                down = op.shift - shift
+                gain = ints.round_shift(op.gain, down)
+                offset = ints.round_shift(op.bias - _half(op.shift), down) + _half(shift)
+                node = Node(
+                    node.name, I.Affine(gain, offset, shift, op.frac, op.pre), node.inputs,
+                    node.source,
+                )
+        result.append(node)
+    return result
+
+
+def _half(shift: int) -> int:
+    return (1 << (shift - 1)) if shift else 0
