@@ -2,12 +2,15 @@
 
 import dataclasses
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Const, Instance, ResetSignal
 from amaranth.lib import memory, wiring
+
+from . import tools
 
 VERILOG = Path(__file__).parent / "verilog"
 PRIMITIVES = ("hwbnn_ram.v", "hwbnn_mult18.v")  # what emitted modules instantiate by name
@@ -133,7 +136,7 @@ def _port_names(text: str, module: str) -> set[str]:
     """Ports of one module of an RTLIL text."""
     body = text[text.index(f"\nmodule \\{module}\n") :]
     body = body[: body.index("\nend\n")]
-    return set(re.findall(r"^  wire .*(?:input|output) \d+ \\(\S+)$", body, re.M))
+    return set(re.findall(r"^ *wire .*\b(?:input|output) \d+ .*\\(\S+)$", body, re.M))
 
 
 def _ports(component, names: set[str]) -> Iterator[tuple[str, str, object]]:
@@ -144,7 +147,9 @@ def _ports(component, names: set[str]) -> Iterator[tuple[str, str, object]]:
     for path, member, value in component.signature.flatten(component):
         name = "__".join(map(str, path))
         signal = value.as_value() if hasattr(value, "as_value") else value
-        if name in names:
+        if len(signal) and name not in names:
+            raise KeyError(f"{component.leaf_name} has no port {name}")
+        if len(signal):
             yield ("i" if member.flow is wiring.In else "o", name, signal)
 
 
@@ -154,3 +159,33 @@ def emit(top: wiring.Component, name: str) -> Emitted:
     platform = EmitPlatform(name, emitted)
     emitted.modules[name] = rtlil.convert(top, name=name, platform=platform, emit_src=False)
     return emitted
+
+
+def verilog_for_sim(emitted: Emitted, out_dir: Path) -> tuple[Path, ...]:
+    """Write the design as Verilog for simulation into ``out_dir``; return the files, all needed.
+
+    The hierarchy and the instance names stay: an external memory is the array ``mem`` of its
+    ``hwbnn_ram``, at the path of submodule names below the top (a simulator gets its contents
+    through ``+IMAGES=folder``, see ``hwbnn.memory_files``). The top module is ``emitted.top``.
+
+    Raises
+    ------
+    ToolError
+        yosys is missing or failed.
+    """
+    yosys = tools.find("yosys")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    final = out_dir / f"{emitted.top}.v"
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".verilog-") as name:
+        work = Path(name)
+        (work / "design.il").write_text("\n".join(emitted.modules.values()))
+        script = "read_rtlil design.il; proc -nomux -norom; memory_collect; "
+        script += "write_verilog -norename -noattr design.v"
+        tools.run(yosys, ["-q", "-p", script], cwd=work, log=out_dir / "write_verilog.log")
+        (work / "design.v").replace(final)
+    return (final, *(_copy(VERILOG / file, out_dir / file) for file in PRIMITIVES))
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.write_bytes(source.read_bytes())
+    return target

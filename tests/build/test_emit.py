@@ -11,6 +11,8 @@ def test_leaves_are_converted_once_and_stand_before_their_users(design):
     assert emitted.synth == {"scaler_5": "-noccu2", "scaler_m7": "-noccu2", "inverter": ""}
     assert emitted.modules["design"].count("cell \\scaler_5 ") == 2
     assert "\\clk" not in emitted.modules["inverter"]
+    cell = emitted.modules["design"].split("cell \\scaler_5 \\scaler2")[1].split("\n  end")[0]
+    assert [port in cell for port in ("\\clk", "\\rst", "\\i", "\\o")] == [True] * 4
 
 
 def test_a_marked_memory_becomes_an_instance_and_is_recorded(design):
