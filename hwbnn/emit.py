@@ -13,7 +13,8 @@ from amaranth.lib import memory, wiring
 from . import tools
 
 VERILOG = Path(__file__).parent / "verilog"
-PRIMITIVES = ("hwbnn_ram.v", "hwbnn_mult18.v")  # what emitted modules instantiate by name
+# What emitted modules instantiate by name.
+PRIMITIVES = ("hwbnn_ram.v", "hwbnn_mult18.v", "hwbnn_adders.v")
 
 
 @dataclasses.dataclass
@@ -40,7 +41,7 @@ class EmitPlatform:
     """Collects leaf modules and external memories while a top component is elaborated.
 
     It is the platform that components see under ``emit``; ``rtl_gen.leaf.leaf``,
-    ``amaranth.lib.memory.Memory`` and ``rtl_gen.units.dsp.Multiplier18`` call its hooks.
+    ``amaranth.lib.memory.Memory`` and the units ``Multiplier18`` and ``AdderChain`` call its hooks.
     """
 
     def __init__(self, module: str, emitted: Emitted):
@@ -102,6 +103,21 @@ class EmitPlatform:
             i_a=unit.a,
             i_b=unit.b,
             o_p=unit.o,
+        )
+
+    def get_adder_chain(self, unit) -> Instance:
+        """A ``hwbnn_adders``: CCU2C cells, or their sum in simulation."""
+        return Instance(
+            "hwbnn_adders",
+            p_LENGTH=unit.length,
+            p_GUARDS=Const(unit.guards, unit.length),
+            p_HAS_C=Const(unit.has_c, unit.length),
+            p_HAS_D=Const(unit.has_d, unit.length),
+            i_a=unit.a,
+            i_b=unit.b,
+            i_c=unit.c,
+            i_d=unit.d,
+            o_s=unit.s,
         )
 
 

@@ -54,7 +54,7 @@ class AdderChain(wiring.Component):
         ``y = c ^ d`` where the second operand is a pair, ``y = c`` elsewhere. Inputs at positions
         without that operand are ignored and must be tied to 1, which costs no routing on ECP5.
     s : Out(length)
-        Addition k is ``s[first[k]:first[k] + width + 1]``, its carry the top bit.
+        Addition k is ``s[first[k]:first[k] + width + 1]``, its carry the top bit; ``s[0]`` is 0.
 
     Latency: combinational.
     """
