@@ -1,0 +1,275 @@
+"""Parameters of one engine and the bit layouts that its programs and tables have.
+
+The compiler (hwbnn) derives a configuration from a network and a budget; nothing here knows
+networks. Layouts are Amaranth structures, so that hardware and packer use the same object.
+"""
+
+import dataclasses
+import math
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+__all__ = ["ROW_BANKS", "EngineConfig"]
+
+ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
+BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
+PIXEL_BITS = 24  # three 8-bit channels
+IMAGE_TAPS = 27  # 3x3 window of three channels
+
+
+def _bits(depth: int) -> int:
+    """Address bits of ``depth`` entries, at least one."""
+    return max(1, (depth - 1).bit_length())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Everything that shapes an engine's hardware.
+
+    Parameters
+    ----------
+    channels_in : int
+        S: input channels that a window carries.
+    lanes : int
+        P: output channels computed at once. At most S, or exactly 2*S.
+    pixels : int
+        T: adjacent output pixels computed at once, a power of two.
+    dense_inputs : int
+        K: multi-bit inputs per lane and cycle of the dense array; a multiple or divisor of P.
+    id_bits : int
+        Width of a kernel ID; below 9 a codebook expands it, 9 stores kernels themselves.
+    feature_bits, weight_bits, acc_bits, z_bits, bias_bits, border_bits : int
+        Widths of stored maps, multi-bit weights, accumulators, the value before saturation, the
+        affine's bias, and the border constant of a popcount.
+    affine_shifts, prescales, gsum_shifts : tuple of int
+        Shifts that a step selects from, by index.
+    slope_shift : int
+        Fraction bits of RPReLU slopes.
+    rprelu : str
+        "multiplier", "shift" or "none".
+    const_words : int
+        R: words in which one lane's constants are stored.
+    bit_depth, image_depth, feature_depth, x_depth, psum_depth, weight_depth,
+    dense_weight_depth, const_depth, codebook_depth, step_depth, load_depth, pool_depth,
+    logit_depth : int
+        Depths of the memories, in their own words (bit_depth and image_depth per row bank).
+    """
+
+    channels_in: int
+    lanes: int
+    pixels: int = 1
+    dense_inputs: int = 8
+    id_bits: int = 9
+    feature_bits: int = 16
+    weight_bits: int = 8
+    acc_bits: int = 36
+    z_bits: int = 24
+    bias_bits: int = 36
+    border_bits: int = 15
+    affine_shifts: tuple[int, ...] = (0,)
+    prescales: tuple[int, ...] = (0,)
+    gsum_shifts: tuple[int, ...] = (0,)
+    slope_shift: int = 14
+    rprelu: str = "multiplier"
+    image_frac: int = 6
+    const_words: int = 4
+    bit_depth: int = 512
+    image_depth: int = 512
+    feature_depth: int = 512
+    x_depth: int = 512
+    psum_depth: int = 512
+    weight_depth: int = 512
+    dense_weight_depth: int = 512
+    const_depth: int = 512
+    codebook_depth: int = 512
+    step_depth: int = 512
+    load_depth: int = 512
+    pool_depth: int = 32
+    logit_depth: int = 1024
+
+    def __post_init__(self):
+        s, p, t, k = self.channels_in, self.lanes, self.pixels, self.dense_inputs
+        if min(s, p, t, k) < 1:
+            raise ValueError("channels_in, lanes, pixels and dense_inputs must be positive")
+        if p > s and p != 2 * s:
+            raise ValueError(f"lanes must be at most channels_in ({s}) or {2 * s}, not {p}")
+        if t & (t - 1):
+            raise ValueError(f"pixels must be a power of two, not {t}")
+        if k % p and p % k:
+            raise ValueError(f"dense_inputs must divide or be a multiple of lanes, not {k} and {p}")
+        if self.rprelu not in ("multiplier", "shift", "none"):
+            raise ValueError(f"rprelu must be multiplier, shift or none, not {self.rprelu!r}")
+        if not 1 <= self.id_bits <= 9:
+            raise ValueError(f"id_bits must be 1 to 9, not {self.id_bits}")
+
+    # -- derived sizes -----------------------------------------------------------------------
+
+    @property
+    def straddles(self) -> bool:
+        """Whether a lane group can touch two channel words, which costs a second write."""
+        return self.channels_in % self.lanes != 0
+
+    @property
+    def x_banks(self) -> int:
+        """Banks of the dense input memory: channels read at once over channels written at once."""
+        return max(1, self.dense_inputs // self.lanes)
+
+    @property
+    def x_slices(self) -> int:
+        """Dense reads that one stored word serves."""
+        return max(1, self.lanes // self.dense_inputs)
+
+    @property
+    def window_bits(self) -> int:
+        return 9 * self.channels_in
+
+    @property
+    def array_macs(self) -> int:
+        """Binary multiply-accumulates per cycle."""
+        return self.window_bits * self.lanes * self.pixels
+
+    @property
+    def dense_macs(self) -> int:
+        """Multi-bit multiply-accumulates per cycle."""
+        return self.dense_inputs * self.lanes * self.pixels
+
+    @property
+    def has_codebook(self) -> bool:
+        return self.id_bits < 9
+
+    @property
+    def slot_step(self) -> int:
+        """Granularity of a lane group's position in a channel word."""
+        return math.gcd(self.lanes, self.channels_in)
+
+    # -- memories: name -> (width, depth) ----------------------------------------------------
+
+    def memories(self) -> dict[str, tuple[int, int]]:
+        """Width and depth of every block-RAM memory by its name."""
+        p, t, f = self.lanes, self.pixels, self.feature_bits
+        result = {}
+        for bank in range(ROW_BANKS):
+            for buffer in "ab":
+                result[f"bits_{buffer}{bank}"] = (2 * t * self.channels_in, self.bit_depth)
+            result[f"image{bank}"] = (2 * t * PIXEL_BITS, self.image_depth)
+        result["features"] = (p * t * f, self.feature_depth)
+        for bank in range(self.x_banks):
+            result[f"x{bank}"] = (p * t * f, self.x_depth)
+        result["psum"] = (p * t * self.acc_bits, self.psum_depth)
+        result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)
+        result["dense_weights"] = (self.weight_bits * self.dense_inputs, self.dense_weight_depth)
+        result["constants"] = (self.const_width, self.const_depth)
+        if self.has_codebook:
+            result["codebooks"] = (9, self.codebook_depth)
+        result["steps"] = (self.step_word_bits, self.step_depth)
+        result["loads"] = (self.load_layout.size, self.load_depth)
+        result["pool"] = (p * t * (f + 1), self.pool_depth)
+        result["logits"] = (f, self.logit_depth)
+        return result
+
+    # -- layouts -----------------------------------------------------------------------------
+
+    @property
+    def slope_layout(self):
+        """What a lane's slope is made of."""
+        if self.rprelu == "shift":
+            # shift = 7 - exponent, 0..26
+            return data.StructLayout({"negative": unsigned(1), "shift": unsigned(5)})
+        return data.StructLayout({"value": unsigned(18)})
+
+    @property
+    def const_layout(self) -> data.StructLayout:
+        """One lane's constants; signed fields are stored as two's complement."""
+        fields = {"gain": unsigned(18), "bias": unsigned(self.bias_bits)}
+        if self.rprelu != "none":
+            fields["slope"] = unsigned(self.slope_layout.size)
+            fields["act_bias"] = unsigned(self.feature_bits)
+        fields["threshold"] = unsigned(self.feature_bits + 1)
+        for i in range(BORDER_CLASSES):
+            fields[f"border{i}"] = unsigned(self.border_bits)
+        return data.StructLayout(fields)
+
+    @property
+    def const_width(self) -> int:
+        """Width of a word of the constant memory."""
+        return -(-self.const_layout.size // self.const_words)
+
+    @property
+    def bit_addr_bits(self) -> int:
+        return _bits(max(self.bit_depth, self.image_depth))
+
+    @property
+    def step_layout(self) -> data.StructLayout:
+        """One compute step: a convolution over a row range, and what becomes of its results."""
+        ba, fa, xa = self.bit_addr_bits, _bits(self.feature_depth), _bits(self.x_depth)
+        return data.StructLayout(
+            {
+                "dense": 1,  # dense array, else XNOR array
+                "from_x": 1,  # dense input is the X memory, else the image
+                "source": 1,  # bit buffer read
+                "last": 1,  # the frame's last step
+                "n_og": 12,  # output channel groups of P, less one
+                "n_ig": 12,  # input groups (S channels, K inputs), less one
+                "n_y": 10,  # rows of the range, less one
+                "n_x": 10,  # groups of T pixels issued per row, less one
+                "h_in": 10,
+                "w_in": 10,
+                "w_out": 10,
+                "stride2": 1,
+                "row0": 10,  # centre row of the first window
+                "top0": 2,  # row bank of its top row
+                "row_addr0": ba,
+                "row_addr1": ba,
+                "row_addr2": ba,
+                "row_step": ba,
+                "cg_step": ba,
+                "x_addr": xa,
+                "x_step": xa,
+                "const_addr": _bits(self.const_depth),
+                "prescale": 3,
+                "shift": 3,
+                "residual": 1,
+                "f_read": fa,
+                "f_write": fa,
+                "f_step": fa,
+                "f_store": 1,
+                "bits_store": 1,
+                "bits_buffer": 1,
+                "bits_addr": ba,
+                "bits_row_step": ba,
+                "bits_cg_step": ba,
+                "bits_bank0": 2,
+                "x_mode": 2,  # 0 none, 1 map, 2 pooled 2x2, 3 channel sums
+                "x_write": xa,
+                "x_write_step": xa,
+                "gsum": 2,
+                "n_classes": _bits(self.logit_depth),  # of the last step, less one
+                "offset0": 14,
+                "offset1": 14,
+                "offset2": 14,
+            }
+        )
+
+    @property
+    def step_word_bits(self) -> int:
+        return 36
+
+    @property
+    def step_words(self) -> int:
+        """Words of the step memory per step."""
+        return -(-self.step_layout.size // self.step_word_bits)
+
+    @property
+    def load_layout(self) -> data.StructLayout:
+        """What the weight loader does for one step."""
+        return data.StructLayout(
+            {
+                "dense": 1,
+                "last": 1,
+                "n_tiles": 18,  # less one
+                "address": _bits(max(self.weight_depth, self.dense_weight_depth)),
+                "codebook": 1,
+                "code_address": _bits(self.codebook_depth),
+            }
+        )

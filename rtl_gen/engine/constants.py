@@ -1,0 +1,169 @@
+"""Per-channel constants: loaded behind the computation, swapped stage by stage with the data."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..leaf import leaf
+from .common import Ram
+from .config import BORDER_CLASSES, EngineConfig
+from .lane import STAGE
+
+__all__ = ["ConstantLoader", "LaneConstants"]
+
+LANE_STAGES = 18  # swap pulses provided: one a lane stage
+
+
+class LaneConstants(wiring.Component):
+    """One lane's constants: a shadow record that shifts in word by word, and the active one.
+
+    Members
+    -------
+    i_shift, i_word, o_word : In, In, Out
+        Shift a word in; the word that leaves goes to the next lane.
+    i_swap : In(LANE_STAGES)
+        Pulse n cycles after the output group's first group reaches lane stage -1: fields used at
+        stage n change with bit n.
+    o_active : Out(const_layout)
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        self.leaf_name = (
+            f"lane_constants_{config.const_layout.size}_{config.const_words}_"
+            f"{config.feature_bits}_{config.bias_bits}_{config.border_bits}_{config.rprelu}"
+        )
+        super().__init__(
+            {
+                "i_shift": In(1),
+                "i_word": In(config.const_width),
+                "o_word": Out(config.const_width),
+                "i_swap": In(LANE_STAGES),
+                "o_active": Out(config.const_layout),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        width = config.const_width
+        shadow = Signal(width * config.const_words, reset_less=True)
+        with m.If(self.i_shift):
+            m.d.sync += shadow.eq(Cat(shadow[width:], self.i_word))
+        m.d.comb += self.o_word.eq(shadow[:width])
+        loaded = Signal(config.const_layout)
+        m.d.comb += loaded.eq(shadow[: config.const_layout.size])
+        used_at = {
+            "gain": STAGE["gain"],
+            "bias": STAGE["bias"],
+            "slope": STAGE["slope"],
+            "act_bias": STAGE["act_bias"],
+            "threshold": STAGE["threshold"],
+        } | {f"border{i}": STAGE["border"] for i in range(BORDER_CLASSES)}
+        for name, _field in config.const_layout:
+            active = Signal.like(Value.cast(loaded[name]), name=f"active_{name}", reset_less=True)
+            with m.If(self.i_swap[used_at[name]]):
+                m.d.sync += active.eq(loaded[name])
+            m.d.comb += Value.cast(self.o_active[name]).eq(active)
+        return m
+
+
+class ConstantLoader(wiring.Component):
+    """Reads the constants of the next output group while the current one is computed.
+
+    Parameters
+    ----------
+    config : EngineConfig
+    hold : int
+        Cycles from a take until the last field has been swapped.
+    lead : int
+        Cycles from a take until the first field is swapped: a group may be announced that early.
+
+    Members
+    -------
+    i_setup, i_address, i_groups : In
+        A step begins: where its constants lie, and its output groups less one.
+    i_take : In(1);  o_ready : Out(1)
+        Handshake with the sequencer.
+    i_swap : In(LANE_STAGES)
+    o_active : Out(ArrayLayout(const_layout, P))
+
+    A group's constants take P*R cycles; groups follow at least P*R + hold - lead + 3 apart.
+    """
+
+    def __init__(self, config: EngineConfig, *, hold: int, lead: int):
+        self._config, self._hold = config, hold
+        n_words = config.lanes * config.const_words
+        # the last word arrives two cycles after its read
+        self._lead = max(0, min(lead - 2, n_words - 1))
+        super().__init__(
+            {
+                "i_setup": In(1),
+                "i_address": In(range(config.const_depth)),
+                "i_groups": In(12),
+                "i_take": In(1),
+                "o_ready": Out(1),
+                "i_swap": In(LANE_STAGES),
+                "o_active": Out(data.ArrayLayout(config.const_layout, config.lanes)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        width, depth = config.memories()["constants"]
+        m.submodules.constants = ram = Ram(name="constants", width=width, depth=depth)
+        n_words = config.lanes * config.const_words
+        count = Signal(range(n_words))
+        groups = Signal(12)
+        hold = Signal(range(self._hold + 1))
+        address = Signal(range(depth))
+        reading, arriving = Signal(), Signal()
+        m.d.comb += [ram.r_addr.eq(address), ram.r_en.eq(reading)]
+        m.d.sync += arriving.eq(reading)
+        with m.If(reading):
+            m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
+            with m.If(count == n_words - 1 - self._lead):
+                m.d.sync += self.o_ready.eq(1)
+        with m.If(self.i_take):
+            m.d.sync += self.o_ready.eq(0)
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.i_setup):
+                    m.d.sync += [
+                        address.eq(self.i_address),
+                        groups.eq(self.i_groups),
+                        count.eq(0),
+                    ]
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += reading.eq(1)
+                with m.If(count == n_words - 1):
+                    m.next = "FULL"
+            with m.State("FULL"):
+                m.d.sync += count.eq(0)
+                with m.If(~self.o_ready):
+                    m.next = "HOLD"
+            with m.State("HOLD"):
+                with m.If(hold == 0):
+                    m.d.sync += groups.eq(groups - 1)
+                    m.next = "LOAD"
+                    with m.If(groups == 0):
+                        m.next = "IDLE"
+        with m.If(self.i_take):
+            m.d.sync += hold.eq(self._hold)
+        with m.Elif(hold != 0):
+            m.d.sync += hold.eq(hold - 1)
+        word = ram.r_data
+        shift = arriving
+        for p in range(config.lanes):
+            bank = LaneConstants(config)
+            m.d.comb += [
+                bank.i_shift.eq(shift),
+                bank.i_word.eq(word),
+                bank.i_swap.eq(self.i_swap),
+                self.o_active[p].eq(bank.o_active),
+            ]
+            m.submodules[f"lane{p}"] = leaf(bank, platform)
+            word = bank.o_word
+        return m

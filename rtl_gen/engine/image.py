@@ -1,0 +1,99 @@
+"""The image memory: pixels arrive one by one, leave as words of 2*T columns from row banks."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .common import Ram
+from .config import PIXEL_BITS, ROW_BANKS, EngineConfig
+
+__all__ = ["ImageMemory"]
+
+
+class ImageMemory(wiring.Component):
+    """One image of 8-bit RGB pixels.
+
+    Members
+    -------
+    i_known, i_height, i_width : In
+        Size of an image, once known.
+    i_pixel : In(stream of 24 bits)
+        Pixels in raster order, red in the low byte; stalls while an image waits to be consumed.
+    o_full : Out(1), i_free : In(1)
+        A whole image is stored; it is no longer needed.
+    i_row_addr, i_new, o_words
+        Read port, as of BitMap: words two cycles after ``i_new``.
+    """
+
+    READ_LATENCY = 2
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        self._word = 2 * config.pixels * PIXEL_BITS
+        super().__init__(
+            {
+                "i_known": In(1),
+                "i_height": In(10),
+                "i_width": In(10),
+                "i_pixel": In(stream.Signature(PIXEL_BITS)),
+                "o_full": Out(1),
+                "i_free": In(1),
+                "i_row_addr": In(data.ArrayLayout(config.bit_addr_bits, ROW_BANKS)),
+                "i_new": In(1),
+                "o_words": Out(data.ArrayLayout(self._word, ROW_BANKS)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        columns = 2 * config.pixels
+        word = Signal(data.ArrayLayout(PIXEL_BITS, columns))
+        column = Signal(range(columns))
+        x, y, bank = Signal(10), Signal(10), Signal(2)
+        address, row_start = Signal(config.bit_addr_bits), Signal(config.bit_addr_bits)
+        row_end, flush = Signal(), Signal()
+        accept = Signal()
+        write, write_bank, write_addr = Signal(), Signal(2), Signal(config.bit_addr_bits)
+        m.d.comb += [
+            self.i_pixel.ready.eq(self.i_known & ~self.o_full),
+            accept.eq(self.i_pixel.valid & self.i_pixel.ready),
+            row_end.eq(x + 1 == self.i_width),
+            flush.eq(accept & (row_end | (column == columns - 1))),
+        ]
+        m.d.sync += [write.eq(flush), write_bank.eq(bank), write_addr.eq(address)]
+        with m.If(accept):
+            m.d.sync += [
+                word[column].eq(self.i_pixel.payload),
+                column.eq(column + 1),
+                x.eq(x + 1),
+            ]
+            with m.If(flush):
+                m.d.sync += [column.eq(0), address.eq(address + 1)]
+            with m.If(row_end):
+                m.d.sync += [x.eq(0), y.eq(y + 1), address.eq(row_start), bank.eq(bank + 1)]
+                with m.If(bank == ROW_BANKS - 1):
+                    m.d.sync += [
+                        bank.eq(0),
+                        address.eq(address + 1),
+                        row_start.eq(address + 1),
+                    ]
+                with m.If(y + 1 == self.i_height):
+                    m.d.sync += [y.eq(0), bank.eq(0), address.eq(0), row_start.eq(0),
+                                 self.o_full.eq(1)]
+        with m.If(self.i_free):
+            m.d.sync += self.o_full.eq(0)
+        words = Signal.like(self.o_words, reset_less=True)
+        for b in range(ROW_BANKS):
+            ram = Ram(name=f"image{b}", width=self._word, depth=config.image_depth)
+            m.submodules[f"image{b}"] = ram
+            m.d.comb += [
+                ram.w_en.eq(write & (write_bank == b)),
+                ram.w_addr.eq(write_addr),
+                ram.w_data.eq(word),
+                ram.r_en.eq(self.i_new),
+                ram.r_addr.eq(self.i_row_addr[b]),
+            ]
+            m.d.sync += words[b].eq(ram.r_data)
+        m.d.comb += self.o_words.eq(words)
+        return m

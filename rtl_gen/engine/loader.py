@@ -1,0 +1,245 @@
+"""Weight loading: kernel IDs are expanded by a codebook on their way into the arrays."""
+
+from amaranth.hdl import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .common import Ram
+from .config import EngineConfig
+
+__all__ = ["KernelCodebook", "WeightLoader"]
+
+
+class KernelCodebook(wiring.Component):
+    """Expands S kernel IDs to S kernels of 9 bits a cycle, by a table in distributed RAM.
+
+    Members
+    -------
+    i_write, i_addr, i_code : In
+        Fill entry ``i_addr`` with a 9-bit codeword.
+    i_ids : In(S*id_bits)
+        Kernel IDs, input channel 0 in the low bits.
+    o_kernels : Out(9*S)
+        Bit ``tap*S + channel``: the codeword of each channel, tap by tap. Combinational.
+    """
+
+    def __init__(self, *, channels: int, id_bits: int):
+        self._channels, self._id_bits = channels, id_bits
+        super().__init__(
+            {
+                "i_write": In(1),
+                "i_addr": In(id_bits),
+                "i_code": In(9),
+                "i_ids": In(channels * id_bits),
+                "o_kernels": Out(9 * channels),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = self._id_bits
+        kernels = []
+        for c in range(self._channels):
+            code = Signal(9, name=f"kernel{c}")
+            if bits == 9:
+                m.d.comb += code.eq(self.i_ids[9 * c : 9 * c + 9])
+            else:
+                # one table a channel: distributed RAM has one read port
+                table = memory.Memory(shape=unsigned(9), depth=1 << bits, init=[])
+                m.submodules[f"table{c}"] = table
+                write, read = table.write_port(), table.read_port(domain="comb")
+                m.d.comb += [
+                    write.en.eq(self.i_write),
+                    write.addr.eq(self.i_addr),
+                    write.data.eq(self.i_code),
+                    read.addr.eq(self.i_ids[bits * c : bits * (c + 1)]),
+                    code.eq(read.data),
+                ]
+            kernels.append(code)
+        m.d.comb += self.o_kernels.eq(
+            Cat(Cat(kernel[tap] for kernel in kernels) for tap in range(9))
+        )
+        return m
+
+
+class WeightLoader(wiring.Component):
+    """Fills the shadow weights of both arrays one tile ahead of the sequencer.
+
+    Follows its own program (one entry a step, the last one wraps), so that the first tile of a
+    step loads while the step before it runs.
+
+    Parameters
+    ----------
+    config : EngineConfig
+    swap_x, swap_d : int
+        Cycles from a tile's ``take`` until the array swaps its weights in.
+    guard_x, guard_d : int
+        Cycles, the swap's included, during which no load may arrive there.
+
+    Members
+    -------
+    i_take_x, i_take_d : In(1);  o_ready_x, o_ready_d : Out(1)
+        Handshake with the sequencer: a ready tile is taken when its first group issues.
+    o_load_x, o_weights_x, o_load_d, o_weights_d : Out
+        Load ports of the arrays.
+
+    Latency: a tile takes P cycles; the next may be taken P + ``guard`` cycles after the last one,
+    where the guard is the array's. Reads reach the arrays LATENCY cycles after they are issued.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: EngineConfig, *, swap_x, swap_d, guard_x, guard_d):
+        self._config = config
+        # first read of a tile after the take of the one before it
+        self.wait = {
+            "x": max(0, swap_x + guard_x - self.LATENCY - 1),
+            "d": max(0, swap_d + guard_d - self.LATENCY - 1),
+        }
+        # reads that may still be to come when a tile is announced: its swap is that far off
+        self.lead = {
+            "x": max(0, min(config.lanes - 1, swap_x - 2)),
+            "d": max(0, min(config.lanes - 1, swap_d - 2)),
+        }
+        super().__init__(
+            {
+                "i_take_x": In(1),
+                "i_take_d": In(1),
+                "o_ready_x": Out(1),
+                "o_ready_d": Out(1),
+                "o_load_x": Out(1),
+                "o_weights_x": Out(9 * config.channels_in),
+                "o_load_d": Out(1),
+                "o_weights_d": Out(config.weight_bits * config.dense_inputs),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        memories = config.memories()
+
+        def ram(name):
+            width, depth = memories[name]
+            m.submodules[name] = block = Ram(name=name, width=width, depth=depth)
+            return block
+
+        loads, weights, dense = ram("loads"), ram("weights"), ram("dense_weights")
+        entry = Signal(config.load_layout)
+        m.d.comb += entry.eq(loads.r_data)
+        address = Signal.like(entry.address)
+        tiles = Signal.like(entry.n_tiles)
+        lane = Signal(range(max(2, config.lanes)))
+        entry_addr = Signal(range(config.load_depth))
+        reading = Signal()
+
+        empty, lead = {}, self.lead
+        for kind in "xd":
+            take = getattr(self, f"i_take_{kind}")
+            empty[kind] = self._shadow_empty(m, kind, take, self.wait[kind])
+            with m.If(take):
+                m.d.sync += getattr(self, f"o_ready_{kind}").eq(0)
+
+        m.d.comb += [
+            loads.r_addr.eq(entry_addr),
+            weights.r_addr.eq(address),
+            dense.r_addr.eq(address),
+            weights.r_en.eq(reading & ~entry.dense),
+            dense.r_en.eq(reading & entry.dense),
+        ]
+        code_done = Signal(init=1)
+        if config.has_codebook:
+            self._codebook(m, ram("codebooks"), weights, entry, code_done)
+        else:
+            m.submodules.codebook = book = KernelCodebook(
+                channels=config.channels_in, id_bits=9
+            )
+            m.d.comb += book.i_ids.eq(weights.r_data)
+            m.d.sync += self.o_weights_x.eq(book.o_kernels)
+        m.d.sync += self.o_weights_d.eq(dense.r_data)
+        arriving_x, arriving_d = Signal(), Signal()
+        m.d.sync += [
+            arriving_x.eq(weights.r_en),
+            arriving_d.eq(dense.r_en),
+            self.o_load_x.eq(arriving_x),
+            self.o_load_d.eq(arriving_d),
+        ]
+
+        start = Signal()
+        m.d.comb += start.eq(Mux(entry.dense, empty["d"], empty["x"]))
+        with m.FSM():
+            with m.State("FETCH"):
+                m.d.comb += loads.r_en.eq(1)
+                m.next = "ENTRY"
+            with m.State("ENTRY"):
+                m.d.sync += [
+                    address.eq(entry.address),
+                    tiles.eq(entry.n_tiles),
+                    entry_addr.eq(Mux(entry.last, 0, entry_addr + 1)),
+                    code_done.eq(~entry.codebook),
+                ]
+                m.next = "EMPTY"
+            with m.State("EMPTY"):
+                # the tables may be filled before, but the tile waits for its shadow registers
+                with m.If(start & code_done):
+                    m.d.comb += reading.eq(1)
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += reading.eq(lane != 0)
+                with m.If(lane == 0):
+                    m.d.sync += tiles.eq(tiles - 1)
+                    m.next = "EMPTY"
+                    with m.If(tiles == 0):
+                        m.next = "FETCH"
+        with m.If(reading):
+            m.d.sync += [
+                address.eq(address + 1),
+                lane.eq(Mux(lane == config.lanes - 1, 0, lane + 1)),
+            ]
+            for kind, is_kind in (("x", ~entry.dense), ("d", entry.dense)):
+                with m.If(is_kind & (lane == config.lanes - 1 - lead[kind])):
+                    m.d.sync += getattr(self, f"o_ready_{kind}").eq(1)
+                with m.If(is_kind & (lane == 0)):
+                    m.d.sync += empty[kind].eq(0)
+        return m
+
+    @staticmethod
+    def _shadow_empty(m, kind, take, wait):
+        """Set ``wait`` cycles after a take."""
+        empty = Signal(init=1, name=f"empty_{kind}")
+        count = Signal(range(wait + 2), name=f"swap_{kind}")
+        with m.If(count != 0):
+            m.d.sync += count.eq(count - 1)
+            with m.If(count == 1):
+                m.d.sync += empty.eq(1)
+        with m.If(take):
+            if wait:
+                m.d.sync += count.eq(wait)
+            else:
+                m.d.sync += empty.eq(1)
+        return empty
+
+    def _codebook(self, m, codes, weights, entry, code_done):
+        config = self._config
+        m.submodules.codebook = book = KernelCodebook(
+            channels=config.channels_in, id_bits=config.id_bits
+        )
+        m.d.comb += book.i_ids.eq(weights.r_data)
+        m.d.sync += self.o_weights_x.eq(book.o_kernels)
+        index = Signal(config.id_bits + 1)
+        arrived = Signal(config.id_bits)
+        arriving = Signal()
+        filling = Signal()
+        m.d.comb += [
+            filling.eq(~code_done & ~index[-1]),
+            codes.r_addr.eq(entry.code_address + index[:-1]),
+            codes.r_en.eq(filling),
+            book.i_write.eq(arriving),
+            book.i_addr.eq(arrived),
+            book.i_code.eq(codes.r_data),
+        ]
+        m.d.sync += [arriving.eq(filling), arrived.eq(index[:-1])]
+        with m.If(filling):
+            m.d.sync += index.eq(index + 1)
+        with m.If(~code_done & index[-1]):
+            m.d.sync += [code_done.eq(1), index.eq(0)]

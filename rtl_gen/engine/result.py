@@ -1,0 +1,98 @@
+"""The end of a frame: logits are copied out of the feature memory and the largest is found."""
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .common import Ram
+from .config import EngineConfig
+
+__all__ = ["ResultScan"]
+
+
+class ResultScan(wiring.Component):
+    """Copies P logits a word into the logit memory and keeps the first largest.
+
+    Members
+    -------
+    i_start, i_address, i_last : In
+        Scan from this feature word on; index of the last class.
+    o_busy, o_read, o_addr, i_word : feature memory read port while busy
+    o_done : Out(1)
+        Pulse with the last logit stored.
+    o_class : Out(16), o_addr ...
+    i_logit_addr : In, o_logit : Out(signed(feature_bits))
+        Read port of the logit memory for the host, one cycle.
+
+    A word of P logits takes P + 2 cycles, the last one only as many as it has classes.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        fa = config.step_layout["f_read"].shape
+        super().__init__(
+            {
+                "i_start": In(1),
+                "i_address": In(fa),
+                "i_last": In(config.step_layout["n_classes"].shape),
+                "o_busy": Out(1),
+                "o_read": Out(1),
+                "o_addr": Out(fa),
+                "i_word": In(config.lanes * config.pixels * config.feature_bits),
+                "o_done": Out(1),
+                "o_class": Out(16),
+                "i_logit_addr": In(range(config.logit_depth)),
+                "o_logit": Out(signed(config.feature_bits)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        f, p, t = config.feature_bits, config.lanes, config.pixels
+        width, depth = config.memories()["logits"]
+        m.submodules.logits = ram = Ram(name="logits", width=width, depth=depth)
+        lanes = Signal(p * f)
+        index = Signal.like(self.i_last)
+        lane = Signal(range(max(2, p)))
+        best = Signal(signed(f))
+        value = Signal(signed(f))
+        scanning = Signal()
+        m.d.comb += [
+            value.eq(lanes[:f]),
+            ram.w_en.eq(scanning),
+            ram.w_addr.eq(index),
+            ram.w_data.eq(value),
+            ram.r_en.eq(~self.o_busy),
+            ram.r_addr.eq(self.i_logit_addr),
+            self.o_logit.eq(ram.r_data),
+        ]
+        with m.If(scanning):
+            m.d.sync += [index.eq(index + 1), lane.eq(lane + 1), lanes.eq(lanes >> f)]
+            with m.If((index == 0) | (value > best)):
+                m.d.sync += [best.eq(value), self.o_class.eq(index)]
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.i_start):
+                    m.d.sync += [index.eq(0), self.o_addr.eq(self.i_address)]
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [self.o_busy.eq(1), self.o_read.eq(1)]
+                m.d.sync += self.o_addr.eq(self.o_addr + 1)
+                m.next = "WORD"
+            with m.State("WORD"):
+                m.d.comb += self.o_busy.eq(1)
+                m.d.sync += lane.eq(0)
+                for i in range(p):
+                    m.d.sync += lanes[i * f : (i + 1) * f].eq(
+                        self.i_word[i * t * f : i * t * f + f]
+                    )
+                m.next = "SCAN"
+            with m.State("SCAN"):
+                m.d.comb += [self.o_busy.eq(1), scanning.eq(1)]
+                with m.If(index == self.i_last):
+                    m.d.comb += self.o_done.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(lane == p - 1):
+                    m.next = "READ"
+        return m

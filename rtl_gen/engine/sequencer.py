@@ -1,0 +1,340 @@
+"""The sequencer: reads the program and visits every tile, row and pixel group of each step."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .common import Ram
+from .config import ROW_BANKS, EngineConfig
+
+__all__ = ["Sequencer", "issue_layout"]
+
+
+def issue_layout(config: EngineConfig) -> data.StructLayout:
+    """What accompanies one group of T output pixels down the pipeline."""
+    t = config.pixels
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "inside": 1,  # the group holds at least one pixel of the map
+            "tile_first": 1,  # first group of a sweep: weights swap here
+            "first": 1,  # first input group: partial sums start
+            "last": 1,  # last input group: sums are complete
+            "og_first": 1,  # first group of an output group's last sweep
+            "og_last": 1,
+            "row_last": 1,
+            "odd": 1,  # second group of a pair in its row
+            "row_odd": 1,
+            "row_class": 2,  # 0 inside, 1 top, 2 bottom
+            "left": 1,  # the first pixel touches the left border
+            "right": t,  # each pixel touches the right border
+            "pixel_valid": t,
+        }
+    )
+
+
+class Sequencer(wiring.Component):
+    """Runs the program once per frame.
+
+    Steps are read ahead of time. Within a step the loops are: output group, input group, row,
+    pixel group, one group a cycle. A sweep waits for its weights and, if it is an output group's
+    last, for that group's constants. After a step the pipeline drains.
+
+    Parameters
+    ----------
+    config : EngineConfig
+    drain : int
+        Cycles from the last issue of a step until everything it stores is stored.
+
+    Members
+    -------
+    i_image : In(1)
+        An image is complete in the image memory (level).
+    i_ready_x, i_ready_d, i_ready_c : In(1)
+        Weights of the XNOR array, of the dense array, and constants are at hand.
+    o_take_x, o_take_d, o_take_c : Out(1)
+        They are used from here on.
+    o_step : Out(step_layout), o_setup : Out(1)
+        The step in progress; a pulse one cycle before its first issue.
+    o_issue : Out(issue_layout), o_new, o_row_addr, o_top, o_phase, o_x_addr, o_ig, o_slice : Out
+        A registered issue and where its inputs lie.
+    o_image_free : Out(1)
+        Pulse: the image has been consumed.
+    o_image_h, o_image_w : Out
+        Size of the images the program takes, once ``o_known``.
+    o_frame, o_step_done, o_done : Out(1)
+        Pulses: a frame starts, a step is stored, a frame's logits are stored.
+    o_result : Out(1), i_result_done : In(1)
+        Ask for the scan of the logits; it is over.
+    """
+
+    def __init__(self, config: EngineConfig, *, drain: int):
+        self._config, self._drain = config, drain
+        ba = config.bit_addr_bits
+        layout = config.step_layout
+        super().__init__(
+            {
+                "i_image": In(1),
+                "i_ready_x": In(1),
+                "i_ready_d": In(1),
+                "i_ready_c": In(1),
+                "o_take_x": Out(1),
+                "o_take_d": Out(1),
+                "o_take_c": Out(1),
+                "o_step": Out(layout),
+                "o_setup": Out(1),
+                "o_issue": Out(issue_layout(config)),
+                "o_new": Out(1),
+                "o_row_addr": Out(data.ArrayLayout(ba, ROW_BANKS)),
+                "o_top": Out(2),
+                "o_phase": Out(1),
+                "o_x_addr": Out(layout["x_addr"].shape),
+                "o_ig": Out(12),
+                "o_slice": Out(range(max(2, config.x_slices))),
+                "o_image_free": Out(1),
+                "o_known": Out(1),
+                "o_image_h": Out(10),
+                "o_image_w": Out(10),
+                "o_frame": Out(1),
+                "o_step_done": Out(1),
+                "o_done": Out(1),
+                "o_result": Out(1),
+                "i_result_done": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        step = self.o_step
+        following, following_ready, take_step = self._prefetch(m)
+
+        # -- loop counters -------------------------------------------------------------------
+        t = config.pixels
+        ba = config.bit_addr_bits
+        j, y = Signal(10), Signal(10)
+        ig, og = Signal(12), Signal(12)
+        word, col = Signal(ba), Signal(12)
+        out_col = Signal(12)
+        row = Signal(10)
+        top = Signal(2)
+        row_addr = [Signal(ba, name=f"row_addr{b}") for b in range(ROW_BANKS)]
+        row_init = [Signal(ba, name=f"row_init{b}") for b in range(ROW_BANKS)]
+        x_pixel, x_plane = Signal.like(self.o_x_addr), Signal.like(self.o_x_addr)
+        slice_ = Signal.like(self.o_slice)
+
+        j_last, y_last, ig_last, og_last = (Signal(name=n) for n in
+                                            ("j_last", "y_last", "ig_last", "og_last"))
+        m.d.comb += [
+            j_last.eq(j == step.n_x),
+            y_last.eq(y == step.n_y),
+            ig_last.eq(ig == step.n_ig),
+            og_last.eq(og == step.n_og),
+        ]
+        tile_first = Signal()
+        running, go = Signal(), Signal()
+        weights_ok = Signal()
+        # partial sums are written two cycles after they are read: sweeps start 3 cycles apart
+        gap = Signal(2)
+        with m.If(gap != 0):
+            m.d.sync += gap.eq(gap - 1)
+        with m.If(go & tile_first):
+            m.d.sync += gap.eq(2)
+        m.d.comb += [
+            weights_ok.eq(Mux(step.dense, self.i_ready_d, self.i_ready_x)),
+            go.eq(
+                running
+                & (~tile_first | (weights_ok & (~ig_last | self.i_ready_c) & (gap == 0)))
+            ),
+            self.o_take_x.eq(go & tile_first & ~step.dense),
+            self.o_take_d.eq(go & tile_first & step.dense),
+            self.o_take_c.eq(go & tile_first & ig_last),
+        ]
+
+        # -- this issue ----------------------------------------------------------------------
+        new, word_now = Signal(), Signal(ba)
+        m.d.comb += [
+            new.eq((j == 0) | j[0] | step.stride2),
+            word_now.eq(Mux(j == 0, 0, Mux(new, word + 1, word))),
+        ]
+        col_r, out_col_r, valid_r = Signal(12), Signal(12), Signal()
+        issue = Signal(issue_layout(config))
+        m.d.sync += [
+            issue.valid.eq(go),
+            issue.tile_first.eq(tile_first),
+            issue.first.eq(ig == 0),
+            issue.last.eq(ig_last),
+            issue.og_first.eq(tile_first & ig_last),
+            issue.og_last.eq(j_last & y_last & ig_last),
+            issue.row_last.eq(j_last),
+            issue.odd.eq(j[0]),
+            issue.row_odd.eq(y[0]),
+            issue.row_class.eq(Mux(row == 0, 1, Mux(row + 1 >= step.h_in, 2, 0))),
+            issue.left.eq(j == 0),
+            self.o_new.eq(go & new),
+            self.o_top.eq(top),
+            self.o_phase.eq(j[0] & ~step.stride2),
+            self.o_x_addr.eq(x_plane + x_pixel),
+            self.o_ig.eq(ig),
+            self.o_slice.eq(slice_),
+            col_r.eq(col),
+            out_col_r.eq(out_col),
+            valid_r.eq(go),
+        ]
+        for bank in range(ROW_BANKS):
+            m.d.sync += self.o_row_addr[bank].eq(row_addr[bank] + word_now)
+        m.d.comb += self.o_issue.eq(issue)
+        for p in range(t):
+            centre = Signal(12, name=f"centre{p}")
+            m.d.comb += [
+                centre.eq(col_r + Mux(step.stride2, 2 * p + 1, p + 1)),
+                self.o_issue.right[p].eq(centre >= step.w_in),
+                self.o_issue.pixel_valid[p].eq(out_col_r + p < step.w_out),
+            ]
+        m.d.comb += self.o_issue.inside.eq(out_col_r < step.w_out)
+
+        # -- next issue ----------------------------------------------------------------------
+        with m.If(go):
+            m.d.sync += [
+                tile_first.eq(0),
+                word.eq(word_now),
+                x_pixel.eq(x_pixel + 1),
+                j.eq(j + 1),
+                col.eq(col + Mux(step.stride2, 2 * t, t)),
+                out_col.eq(out_col + t),
+            ]
+            with m.If(j_last):
+                m.d.sync += [
+                    j.eq(0),
+                    col.eq(0),
+                    out_col.eq(0),
+                    y.eq(y + 1),
+                    row.eq(row + Mux(step.stride2, 2, 1)),
+                ]
+                self._next_row(m, step, top, row_addr)
+                with m.If(y_last):
+                    self._next_tile(
+                        m, step, row, top, row_addr, row_init, x_pixel, x_plane, slice_, ig_last
+                    )
+                    m.d.sync += [y.eq(0), tile_first.eq(1), ig.eq(ig + 1)]
+                    with m.If(ig_last):
+                        m.d.sync += [ig.eq(0), og.eq(og + 1)]
+
+        # -- steps ---------------------------------------------------------------------------
+        drain = Signal(range(self._drain + 1))
+        first_step = Signal(init=1)
+        with m.FSM():
+            with m.State("WAIT"):
+                with m.If(following_ready & (~first_step | self.i_image)):
+                    m.d.comb += [take_step.eq(1), self.o_frame.eq(first_step)]
+                    m.d.sync += [step.eq(following), first_step.eq(0)]
+                    m.next = "SETUP"
+            with m.State("SETUP"):
+                m.d.comb += self.o_setup.eq(1)
+                m.d.sync += [
+                    j.eq(0),
+                    y.eq(0),
+                    ig.eq(0),
+                    og.eq(0),
+                    col.eq(0),
+                    out_col.eq(0),
+                    row.eq(step.row0),
+                    top.eq(step.top0),
+                    x_pixel.eq(0),
+                    x_plane.eq(step.x_addr),
+                    slice_.eq(0),
+                    tile_first.eq(1),
+                ]
+                for b in range(ROW_BANKS):
+                    start = step[f"row_addr{b}"]
+                    m.d.sync += [row_addr[b].eq(start), row_init[b].eq(start)]
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(go & j_last & y_last & ig_last & og_last):
+                    m.d.sync += drain.eq(self._drain)
+                    m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.sync += drain.eq(drain - 1)
+                with m.If(drain == 0):
+                    m.d.comb += [
+                        self.o_step_done.eq(1),
+                        self.o_image_free.eq(step.dense & ~step.from_x),
+                    ]
+                    m.next = "WAIT"
+                    with m.If(step.last):
+                        m.d.comb += self.o_result.eq(1)
+                        m.next = "RESULT"
+            with m.State("RESULT"):
+                with m.If(self.i_result_done):
+                    m.d.comb += self.o_done.eq(1)
+                    m.d.sync += first_step.eq(1)
+                    m.next = "WAIT"
+        return m
+
+    def _prefetch(self, m):
+        """Read the next step into a register while the current one runs."""
+        config = self._config
+        width, n_words = config.step_word_bits, config.step_words
+        m.submodules.steps = ram = Ram(name="steps", width=width, depth=config.step_depth)
+        bits = Signal(width * n_words)
+        address = Signal(range(config.step_depth))
+        count = Signal(range(n_words + 1))
+        arriving, ready = Signal(), Signal()
+        following = Signal(config.step_layout)
+        take = Signal()
+        at_first = Signal(init=1)  # the step being read is the program's first
+        m.d.comb += [
+            following.eq(bits[: config.step_layout.size]),
+            ram.r_addr.eq(address),
+            ram.r_en.eq(count != n_words),
+            ready.eq((count == n_words) & ~arriving),
+        ]
+        m.d.sync += arriving.eq(ram.r_en)
+        with m.If(ram.r_en):
+            m.d.sync += [count.eq(count + 1), address.eq(address + 1)]
+        with m.If(arriving):
+            m.d.sync += bits.eq(Cat(bits[width:], ram.r_data))
+        with m.If(ready & at_first):
+            m.d.sync += [
+                self.o_known.eq(1),
+                self.o_image_h.eq(following.h_in),
+                self.o_image_w.eq(following.w_in),
+            ]
+        with m.If(take):
+            m.d.sync += [count.eq(0), at_first.eq(following.last)]
+            with m.If(following.last):
+                m.d.sync += address.eq(0)
+        return following, ready, take
+
+    @staticmethod
+    def _next_row(m, step, top, row_addr):
+        """Banks whose row leaves the window move on to their next row."""
+        with m.Switch(top):
+            for t in range(ROW_BANKS):
+                with m.Case(t):
+                    second = (t + 1) % ROW_BANKS
+                    m.d.sync += [
+                        row_addr[t].eq(row_addr[t] + step.row_step),
+                        top.eq(Mux(step.stride2, (t + 2) % ROW_BANKS, second)),
+                    ]
+                    with m.If(step.stride2):
+                        m.d.sync += row_addr[second].eq(row_addr[second] + step.row_step)
+
+    def _next_tile(
+        self, m, step, row, top, row_addr, row_init, x_pixel, x_plane, slice_, ig_last
+    ):
+        """Back to the first row, in the next input group's plane or the first one again."""
+        m.d.sync += [row.eq(step.row0), top.eq(step.top0), x_pixel.eq(0)]
+        for b in range(ROW_BANKS):
+            start = Signal.like(row_init[b], name=f"start{b}")
+            m.d.comb += start.eq(
+                Mux(ig_last, step[f"row_addr{b}"], row_init[b] + step.cg_step)
+            )
+            m.d.sync += [row_addr[b].eq(start), row_init[b].eq(start)]
+        with m.If(ig_last):
+            m.d.sync += [x_plane.eq(step.x_addr), slice_.eq(0)]
+        with m.Elif(slice_ == self._config.x_slices - 1):
+            m.d.sync += [x_plane.eq(x_plane + step.x_step), slice_.eq(0)]
+        with m.Else():
+            m.d.sync += slice_.eq(slice_ + 1)

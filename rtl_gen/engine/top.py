@@ -1,0 +1,387 @@
+"""The engine: sequencer, memories, arrays and lanes, wired into one pipeline."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..leaf import leaf
+from ..units.xnor_array import XnorArray
+from . import lane as lane_module
+from .bitmap import BitMap
+from .common import AddressWalker, DelayLine, Ram
+from .config import IMAGE_TAPS, PIXEL_BITS, EngineConfig
+from .constants import LANE_STAGES, ConstantLoader
+from .dense import DenseArray
+from .image import ImageMemory
+from .lane import STAGE, Lane
+from .loader import WeightLoader
+from .result import ResultScan
+from .sequencer import Sequencer, issue_layout
+from .window import Window
+from .xmap import XMap
+
+__all__ = ["Engine", "Timing"]
+
+
+class Timing:
+    """Latencies of one configuration, in cycles; the schedule predicts with the same numbers.
+
+    ``issue_to_x``/``issue_to_d`` count from a registered issue to the sums of the XNOR and the
+    dense array.
+    """
+
+    def __init__(self, config: EngineConfig):
+        xnor, dense = _arrays(config)
+        for unit in (xnor, dense):
+            unit._MustUse__used = True
+        self.window = BitMap.READ_LATENCY + Window.LATENCY
+        self.dense_in = self.window + 2
+        self.issue_to_x = self.window + xnor.latency
+        self.issue_to_d = self.dense_in + dense.latency
+        longest = max(self.issue_to_x, self.issue_to_d)
+        tail = max(XMap.WRITE_LATENCY, 1 + BitMap.WRITE_LATENCY)
+        self.drain = longest + 2 + lane_module.LATENCY + tail + 2
+        self.swap_x, self.guard_x = 1 + self.window, xnor.swap_guard
+        self.swap_d, self.guard_d = 1 + self.dense_in, dense.swap_guard
+        self.const_hold = longest + 2 + STAGE["threshold"]
+        self.const_lead = min(self.issue_to_x, self.issue_to_d) + 2
+
+
+def _arrays(config: EngineConfig):
+    xnor = XnorArray(n_inputs=config.window_bits, lanes=config.lanes, pixels=config.pixels)
+    dense = DenseArray(
+        inputs=config.dense_inputs,
+        lanes=config.lanes,
+        pixels=config.pixels,
+        weight_bits=config.weight_bits,
+        acc_bits=config.acc_bits,
+    )
+    return xnor, dense
+
+
+class Engine(wiring.Component):
+    """A layer-sequential accelerator: image in, logits out, one frame after another.
+
+    A frame starts when an image is complete and the frame before it is done.
+
+    Members
+    -------
+    i_pixel : In(stream of 24 bits)
+        Pixels in raster order, red in the low byte. Accepted while the image memory is free,
+        that is also while the layers behind the first one run.
+    o_frame, o_step_done, o_done : Out(1)
+        Pulses: frame started, a step's results are stored, logits and class are valid.
+    o_class : Out(16), o_cycles : Out(32)
+        Class of the last frame and its cycles from ``o_frame`` to ``o_done``.
+    i_logit_addr : In, o_logit : Out(signed(feature_bits))
+        Logits of the last frame, one cycle latency; they stay until the next frame ends.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        self.timing = Timing(config)
+        super().__init__(
+            {
+                "i_pixel": In(stream.Signature(PIXEL_BITS)),
+                "o_frame": Out(1),
+                "o_step_done": Out(1),
+                "o_done": Out(1),
+                "o_class": Out(16),
+                "o_cycles": Out(32),
+                "i_logit_addr": In(range(config.logit_depth)),
+                "o_logit": Out(signed(config.feature_bits)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, timing = self.config, self.timing
+        m.submodules.sequencer = seq = Sequencer(config, drain=timing.drain)
+        m.submodules.image = image = ImageMemory(config)
+        m.submodules.bitmap = bitmap = BitMap(config)
+        m.submodules.xmap = xmap = XMap(config)
+        m.submodules.loader = loader = WeightLoader(
+            config,
+            swap_x=timing.swap_x,
+            swap_d=timing.swap_d,
+            guard_x=timing.guard_x,
+            guard_d=timing.guard_d,
+        )
+        m.submodules.constants = constants = ConstantLoader(
+            config, hold=timing.const_hold, lead=timing.const_lead
+        )
+        m.submodules.result = result = ResultScan(config)
+        step = seq.o_step
+        issue = DelayLine(m, seq.o_issue, "issue", reset=True)
+
+        m.d.comb += [
+            image.i_known.eq(seq.o_known),
+            image.i_height.eq(seq.o_image_h),
+            image.i_width.eq(seq.o_image_w),
+            image.i_pixel.valid.eq(self.i_pixel.valid),
+            image.i_pixel.payload.eq(self.i_pixel.payload),
+            self.i_pixel.ready.eq(image.i_pixel.ready),
+            image.i_free.eq(seq.o_image_free),
+            seq.i_image.eq(image.o_full),
+            seq.i_ready_x.eq(loader.o_ready_x),
+            seq.i_ready_d.eq(loader.o_ready_d),
+            seq.i_ready_c.eq(constants.o_ready),
+            loader.i_take_x.eq(seq.o_take_x),
+            loader.i_take_d.eq(seq.o_take_d),
+            constants.i_take.eq(seq.o_take_c),
+            constants.i_setup.eq(seq.o_setup),
+            constants.i_address.eq(step.const_addr),
+            constants.i_groups.eq(step.n_og),
+        ]
+
+        sums = self._arrays(m, platform, seq, issue, image, bitmap, xmap, loader)
+        acc, at = self._partial_sums(m, step, issue, sums)
+        self._lanes(m, platform, step, seq, at, acc, constants, bitmap, xmap, result)
+        self._frame(m, step, seq, result)
+        return m
+
+    def _arrays(self, m, platform, seq, issue, image, bitmap, xmap, loader):
+        """Fetch windows and dense inputs, feed both arrays; returns (xnor sums, dense sums)."""
+        config, timing = self.config, self.timing
+        step = seq.o_step
+        t, k = config.pixels, config.dense_inputs
+        new = DelayLine(m, seq.o_new, "new", reset=True)
+        top = DelayLine(m, seq.o_top, "top")
+        phase = DelayLine(m, seq.o_phase, "phase")
+        from_image = Signal()
+        m.d.comb += [
+            from_image.eq(step.dense & ~step.from_x),
+            bitmap.i_source.eq(step.source),
+            bitmap.i_row_addr.eq(seq.o_row_addr),
+            bitmap.i_new.eq(seq.o_new & ~step.dense),
+            image.i_row_addr.eq(seq.o_row_addr),
+            image.i_new.eq(seq.o_new & from_image),
+        ]
+        read = BitMap.READ_LATENCY
+        windows = []
+        for name, depth, source in (
+            ("bit_window", config.channels_in, bitmap),
+            ("image_window", PIXEL_BITS, image),
+        ):
+            window = Window(depth=depth, pixels=t)
+            m.submodules[name] = window
+            m.d.comb += [
+                window.i_words.eq(source.o_words),
+                window.i_new.eq(new[read]),
+                window.i_top.eq(top[read]),
+                window.i_phase.eq(phase[read]),
+                window.i_stride2.eq(step.stride2),
+                window.i_row_class.eq(issue[read].row_class),
+                window.i_left.eq(issue[read].left),
+                window.i_right.eq(issue[read].right),
+            ]
+            windows.append(window)
+        bit_window, image_window = windows
+
+        xnor, dense = _arrays(config)
+        m.submodules.xnor = xnor
+        m.submodules.dense = dense
+        line = issue[timing.window]
+        m.d.comb += [
+            xnor.i_swap.eq(line.valid & line.tile_first & ~step.dense),
+            xnor.i_load.eq(loader.o_load_x),
+            xnor.i_wgt.eq(loader.o_weights_x),
+        ]
+        for pixel in range(t):
+            m.d.comb += xnor.i_act[pixel].eq(bit_window.o_window[pixel])
+
+        # first layer: pixels relative to the mean colour, K of 27 taps at a time
+        taps = [
+            Signal(data.ArrayLayout(18, IMAGE_TAPS), name=f"taps{p}", reset_less=True)
+            for p in range(t)
+        ]
+        for pixel in range(t):
+            for tap in range(9):
+                colour = image_window.o_window[pixel][tap]
+                for c in range(3):
+                    value = Signal(signed(18), name=f"colour{pixel}_{tap}_{c}")
+                    m.d.comb += value.eq(
+                        (colour[8 * c : 8 * c + 8] << config.image_frac) - step[f"offset{c}"]
+                    )
+                    m.d.sync += taps[pixel][3 * tap + c].eq(
+                        Mux(image_window.o_valid[pixel][tap], value, 0)
+                    )
+        groups = -(-IMAGE_TAPS // k)
+        ig = DelayLine(m, seq.o_ig[: max(1, (groups - 1).bit_length())], "ig")
+        x_addr = DelayLine(m, seq.o_x_addr, "x_addr")
+        slice_ = DelayLine(m, seq.o_slice, "slice")
+        early = timing.dense_in - 1 - XMap.READ_LATENCY
+        m.d.comb += [
+            xmap.i_read.eq(issue[early].valid & step.dense & step.from_x),
+            xmap.i_read_addr.eq(x_addr[early]),
+            xmap.i_slice.eq(slice_[early]),
+        ]
+        dense_x = Signal(data.ArrayLayout(18, t * k), reset_less=True)
+        for pixel in range(t):
+            for i in range(k):
+                selected = Signal(18, name=f"selected{pixel}_{i}")
+                with m.Switch(ig[timing.dense_in - 1]):
+                    for g in range(groups):
+                        if g * k + i < IMAGE_TAPS:
+                            with m.Case(g):
+                                m.d.comb += selected.eq(taps[pixel][g * k + i])
+                stored = xmap.o_x[pixel * k + i].as_signed()
+                m.d.sync += dense_x[pixel * k + i].eq(Mux(step.from_x, stored, selected))
+        line = issue[timing.dense_in]
+        m.d.comb += [
+            dense.i_x.eq(dense_x),
+            dense.i_swap.eq(line.valid & line.tile_first & step.dense),
+            dense.i_load.eq(loader.o_load_d),
+            dense.i_weights.eq(loader.o_weights_d),
+        ]
+        return xnor.o_sum, dense.o_sum
+
+    def _partial_sums(self, m, step, issue, sums):
+        """Accumulate over input groups; returns accumulators and the controls beside them.
+
+        The controls are a delay line whose tap 0 accompanies the arrays' sums; accumulators are
+        valid with tap 2.
+        """
+        config, timing = self.config, self.timing
+        control = Signal(issue_layout(config))
+        late, early = issue[timing.issue_to_d], issue[timing.issue_to_x]
+        m.d.comb += control.eq(Mux(step.dense, late, early))
+        at = DelayLine(m, control, "control", reset=True)
+        width, depth = config.memories()["psum"]
+        m.submodules.psum = ram = Ram(name="psum", width=width, depth=depth)
+        counter, address = Signal(range(depth)), Signal(range(depth))
+        m.d.comb += address.eq(Mux(control.tile_first, 0, counter))
+        with m.If(control.valid):
+            m.d.sync += counter.eq(address + 1)
+        addresses = DelayLine(m, address, "psum_addr")
+        n = config.lanes * config.pixels
+        layout = data.ArrayLayout(signed(config.acc_bits), n)
+        incoming = Signal(layout, reset_less=True)
+        before, acc = Signal(layout), Signal(layout, reset_less=True)
+        xnor, dense = sums
+        for i in range(n):
+            m.d.sync += [
+                incoming[i].eq(Mux(step.dense, dense[i], xnor[i])),
+                acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
+            ]
+        m.d.comb += [
+            before.eq(ram.r_data),
+            ram.r_en.eq(control.valid & ~control.first),
+            ram.r_addr.eq(address),
+            ram.w_en.eq(at[2].valid & ~at[2].last),
+            ram.w_addr.eq(addresses[2]),
+            ram.w_data.eq(acc),
+        ]
+        return acc, at
+
+    def _lanes(self, m, platform, step, seq, at, acc, constants, bitmap, xmap, result):
+        config = self.config
+        p, t, f = config.lanes, config.pixels, config.feature_bits
+        swap = Signal()
+        m.d.comb += swap.eq(at[0].valid & at[0].og_first)
+        swaps = DelayLine(m, swap, "swap", reset=True)
+        m.d.comb += constants.i_swap.eq(Cat(swaps[1 + n] for n in range(LANE_STAGES)))
+
+        width, depth = config.memories()["features"]
+        m.submodules.features = features = Ram(name="features", width=width, depth=depth)
+        stored = Signal(data.ArrayLayout(signed(f), p * t))
+        residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
+        m.d.sync += residual.eq(features.r_data)
+        bits = Signal(p * t)
+        for lane in range(p):
+            for pixel in range(t):
+                i = lane * t + pixel
+                unit = Lane(config)
+                left = at[2].left if pixel == 0 else Const(0)
+                m.d.comb += [
+                    unit.i_acc.eq(acc[i]),
+                    unit.i_dense.eq(step.dense),
+                    unit.i_prescale.eq(step.prescale),
+                    unit.i_shift.eq(step.shift),
+                    unit.i_residual_on.eq(step.residual),
+                    unit.i_row_class.eq(at[2].row_class),
+                    unit.i_col_class.eq(Mux(left, 1, Mux(at[2].right[pixel], 2, 0))),
+                    unit.i_residual.eq(residual[i]),
+                    unit.i_constants.eq(constants.o_active[lane]),
+                    stored[i].eq(unit.o_x),
+                    bits[i].eq(unit.o_bit),
+                ]
+                m.submodules[f"lane{lane}_{pixel}"] = leaf(unit, platform)
+
+        # residuals are read two cycles ahead of their use
+        def stage(n):
+            return at[2 + n]
+
+        def walker(name, n, base):
+            walk = AddressWalker(len(base))
+            m.submodules[name] = walk
+            m.d.comb += [
+                walk.load.eq(seq.o_setup),
+                walk.base.eq(base),
+                walk.step.eq(step.f_step),
+                walk.valid.eq(stage(n).valid & stage(n).last & stage(n).inside),
+                walk.first.eq(stage(n).og_first),
+            ]
+            return walk
+
+        read_at, write_at = STAGE["residual"] - 2, lane_module.LATENCY
+        reader = walker("reader", read_at, step.f_read)
+        writer = walker("writer", write_at, step.f_write)
+        m.d.comb += [
+            features.r_en.eq(Mux(result.o_busy, result.o_read, reader.valid & step.residual)),
+            features.r_addr.eq(Mux(result.o_busy, result.o_addr, reader.addr)),
+            result.i_word.eq(features.r_data),
+            features.w_en.eq(writer.valid & step.f_store),
+            features.w_addr.eq(writer.addr),
+            features.w_data.eq(stored),
+        ]
+        s = stage(write_at)
+        m.d.comb += [
+            xmap.i_setup.eq(seq.o_setup),
+            xmap.i_mode.eq(step.x_mode),
+            xmap.i_gsum.eq(step.gsum),
+            xmap.i_addr.eq(step.x_write),
+            xmap.i_step.eq(step.x_write_step),
+            xmap.i_x.eq(stored),
+            xmap.i_valid.eq(s.valid & s.last),
+            xmap.i_inside.eq(s.inside),
+            xmap.i_first.eq(s.og_first),
+            xmap.i_last.eq(s.og_last),
+            xmap.i_odd.eq(s.odd),
+            xmap.i_row_odd.eq(s.row_odd),
+            xmap.i_row_last.eq(s.row_last),
+            xmap.i_pixel_valid.eq(s.pixel_valid),
+        ]
+        s = stage(write_at + 1)
+        m.d.comb += [
+            bitmap.i_setup.eq(seq.o_setup),
+            bitmap.i_buffer.eq(step.bits_buffer),
+            bitmap.i_addr.eq(step.bits_addr),
+            bitmap.i_row_step.eq(step.bits_row_step),
+            bitmap.i_cg_step.eq(step.bits_cg_step),
+            bitmap.i_bank0.eq(step.bits_bank0),
+            bitmap.i_valid.eq(s.valid & s.last & step.bits_store),
+            bitmap.i_first.eq(s.og_first),
+            bitmap.i_odd.eq(s.odd),
+            bitmap.i_row_last.eq(s.row_last),
+            bitmap.i_bits.eq(bits),
+        ]
+
+    def _frame(self, m, step, seq, result):
+        count = Signal(32)
+        m.d.sync += count.eq(Mux(seq.o_frame, 1, count + 1))
+        m.d.comb += [
+            result.i_start.eq(seq.o_result),
+            result.i_address.eq(step.f_write),
+            result.i_last.eq(step.n_classes),
+            result.i_logit_addr.eq(self.i_logit_addr),
+            seq.i_result_done.eq(result.o_done),
+            self.o_logit.eq(result.o_logit),
+            self.o_frame.eq(seq.o_frame),
+            self.o_step_done.eq(seq.o_step_done),
+        ]
+        done = Signal()
+        m.d.sync += done.eq(seq.o_done)
+        with m.If(seq.o_done):
+            m.d.sync += [self.o_cycles.eq(count), self.o_class.eq(result.o_class)]
+        m.d.comb += self.o_done.eq(done)

@@ -1,0 +1,246 @@
+"""Maps for the dense array: stored as they are, pooled 2x2 or summed, P channels at a time."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .common import AddressWalker, Ram
+from .config import EngineConfig
+from .lane import saturate
+
+__all__ = ["XMap", "XMode"]
+
+
+class XMode:
+    """What a step hands to the dense array."""
+
+    NONE, MAP, POOL, SUM = range(4)
+
+
+class XMap(wiring.Component):
+    """Dense input memory with the pooling units that write it.
+
+    Members
+    -------
+    i_setup, i_mode, i_gsum, i_addr, i_step : In
+        From a step's setup on: mode, index of the sum's shift, first word, words a plane.
+    i_x : In(ArrayLayout(signed(feature_bits), P*T)), index p*T + t
+    i_valid, i_inside, i_first, i_last, i_odd, i_row_odd, i_row_last, i_pixel_valid : In
+        As in the issue; ``i_first`` and ``i_last`` of the output group's sums.
+    i_read, i_read_addr, i_slice : In
+        Dense side: read word ``i_read_addr`` of every bank.
+    o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
+        Two cycles after ``i_read``.
+
+    Latency: stored 6 cycles after ``i_x``.
+    """
+
+    WRITE_LATENCY = 6
+    READ_LATENCY = 2
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        f, p, t = config.feature_bits, config.lanes, config.pixels
+        address = config.step_layout["x_addr"].shape
+        super().__init__(
+            {
+                "i_setup": In(1),
+                "i_mode": In(2),
+                "i_gsum": In(2),
+                "i_addr": In(address),
+                "i_step": In(address),
+                "i_x": In(data.ArrayLayout(signed(f), p * t)),
+                "i_valid": In(1),
+                "i_inside": In(1),
+                "i_first": In(1),
+                "i_last": In(1),
+                "i_odd": In(1),
+                "i_row_odd": In(1),
+                "i_row_last": In(1),
+                "i_pixel_valid": In(t),
+                "i_read": In(1),
+                "i_read_addr": In(address),
+                "i_slice": In(range(max(2, config.x_slices))),
+                "o_x": Out(data.ArrayLayout(f, t * config.dense_inputs)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        word = data.ArrayLayout(config.feature_bits, config.lanes * config.pixels)
+        pooled, pooled_valid, pooled_first = self._pool(m, word)
+        total, total_valid = self._sum(m, word)
+
+        valid, first = Signal(), Signal()
+        value = Signal(word, reset_less=True)
+        with m.Switch(self.i_mode):
+            with m.Case(XMode.MAP):
+                m.d.sync += [
+                    valid.eq(self.i_valid & self.i_inside),
+                    first.eq(self.i_first),
+                    value.eq(self.i_x),
+                ]
+            with m.Case(XMode.POOL):
+                m.d.sync += [valid.eq(pooled_valid), first.eq(pooled_first), value.eq(pooled)]
+            with m.Case(XMode.SUM):
+                m.d.sync += [valid.eq(total_valid), first.eq(1), value.eq(total)]
+            with m.Default():
+                m.d.sync += valid.eq(0)
+
+        # output groups go round the banks, then to the next plane
+        banks = config.x_banks
+        m.submodules.walker = walker = AddressWalker(len(self.i_addr))
+        bank = Signal(range(max(2, banks)))
+        bank_now = Signal.like(bank)
+        plane_ends = Signal()
+        m.d.comb += [
+            bank_now.eq(Mux(first & (bank != banks - 1), bank + 1, Mux(first, 0, bank))),
+            plane_ends.eq(bank_now == banks - 1),
+            walker.load.eq(self.i_setup),
+            walker.base.eq(self.i_addr),
+            walker.step.eq(Mux(plane_ends, self.i_step, 0)),
+            walker.valid.eq(valid),
+            walker.first.eq(first),
+        ]
+        with m.If(valid):
+            m.d.sync += bank.eq(bank_now)
+        with m.If(self.i_setup):
+            m.d.sync += bank.eq(banks - 1)
+        read = []
+        for b in range(banks):
+            width, depth = config.memories()[f"x{b}"]
+            ram = Ram(name=f"x{b}", width=width, depth=depth)
+            m.submodules[f"x{b}"] = ram
+            m.d.comb += [
+                ram.w_en.eq(valid & (bank_now == b)),
+                ram.w_addr.eq(walker.addr),
+                ram.w_data.eq(value),
+                ram.r_en.eq(self.i_read),
+                ram.r_addr.eq(self.i_read_addr),
+            ]
+            read.append(ram.r_data)
+        self._select(m, read, word)
+        return m
+
+    def _select(self, m, read, word):
+        """K channels of T pixels out of the banks' words."""
+        config = self._config
+        t, k = config.pixels, config.dense_inputs
+        x = Signal.like(self.o_x, reset_less=True)
+        views = [word(value) for value in read]
+        slice_ = Signal.like(self.i_slice)
+        m.d.sync += slice_.eq(self.i_slice)
+        with m.Switch(slice_):
+            for s in range(config.x_slices):
+                with m.Case(s):
+                    for pixel in range(t):
+                        for c in range(k):
+                            channel = s * k + c
+                            bank, lane = divmod(channel, config.lanes)
+                            m.d.sync += x[pixel * k + c].eq(views[bank][lane * t + pixel])
+        m.d.comb += self.o_x.eq(x)
+
+    def _pool(self, m, word):
+        """2x2 means: pair sums of two groups are kept for a row and added to the next row's."""
+        config = self._config
+        f, p, t = config.feature_bits, config.lanes, config.pixels
+        width, depth = config.memories()["pool"]
+        m.submodules.pool = ram = Ram(name="pool", width=width, depth=depth)
+        held = Signal.like(self.i_x, reset_less=True)
+        emit, active = Signal(), Signal()
+        index = Signal(range(depth))
+        index_now = Signal.like(index)
+        m.d.comb += [
+            active.eq(self.i_valid & (self.i_mode == XMode.POOL)),
+            emit.eq(active & self.i_odd),
+            index_now.eq(Mux(self.i_first, 0, index)),
+            ram.r_en.eq(emit & self.i_row_odd),
+            ram.r_addr.eq(index_now),
+        ]
+        with m.If(active):
+            m.d.sync += [held.eq(self.i_x), index.eq(index_now)]
+            with m.If(emit):
+                m.d.sync += index.eq(index_now + 1)
+            with m.If(self.i_row_last):
+                m.d.sync += index.eq(0)
+        sums = Signal(data.ArrayLayout(signed(f + 1), p * t), reset_less=True)
+        for lane in range(p):
+            columns = [held[lane * t + i] for i in range(t)] + [
+                self.i_x[lane * t + i] for i in range(t)
+            ]
+            for i in range(t):
+                m.d.sync += sums[lane * t + i].eq(columns[2 * i] + columns[2 * i + 1])
+        emit1, odd1, first1 = Signal(), Signal(), Signal()
+        addr1 = Signal.like(index)
+        plane_start = Signal()  # no pooled word of this plane yet
+        with m.If(active & self.i_first):
+            m.d.sync += plane_start.eq(1)
+        with m.Elif(emit & self.i_row_odd):
+            m.d.sync += plane_start.eq(0)
+        m.d.sync += [
+            emit1.eq(emit),
+            odd1.eq(self.i_row_odd),
+            addr1.eq(index_now),
+            first1.eq(plane_start),
+        ]
+        m.d.comb += [
+            ram.w_en.eq(emit1 & ~odd1),
+            ram.w_addr.eq(addr1),
+            ram.w_data.eq(sums),
+        ]
+        above = Signal.like(sums)
+        m.d.comb += above.eq(ram.r_data)
+        pooled = Signal(word, reset_less=True)
+        for i in range(p * t):
+            four = Signal(signed(f + 2), name=f"four{i}")
+            m.d.comb += four.eq(sums[i] + above[i] + 2)
+            m.d.sync += pooled[i].eq(four >> 2)
+        valid, first = Signal(), Signal()
+        m.d.sync += [valid.eq(emit1 & odd1), first.eq(first1)]
+        return pooled, valid, first
+
+    def _sum(self, m, word):
+        """Channel sums over the map, rounded and saturated; only pixel 0 of the word is used."""
+        config = self._config
+        f, p, t = config.feature_bits, config.lanes, config.pixels
+        valid1, first1, last1, last2, last3 = (Signal(name=n) for n in
+                                               ("valid1", "first1", "last1", "last2", "last3"))
+        active = Signal()
+        m.d.comb += active.eq(self.i_valid & (self.i_mode == XMode.SUM))
+        m.d.sync += [
+            valid1.eq(active),
+            first1.eq(self.i_first),
+            last1.eq(active & self.i_last),
+            last2.eq(last1),
+            last3.eq(last2),
+        ]
+        half = Signal(max(config.gsum_shifts) + 1)
+        with m.Switch(self.i_gsum):
+            for i, shift in enumerate(config.gsum_shifts):
+                with m.Case(i):
+                    m.d.comb += half.eq((1 << shift) >> 1)
+        result = Signal(word, reset_less=True)
+        for lane in range(p):
+            parts = []
+            for i in range(t):
+                part = Signal(signed(f), name=f"part{lane}_{i}")
+                m.d.comb += part.eq(Mux(self.i_pixel_valid[i], self.i_x[lane * t + i], 0))
+                parts.append(part)
+            group = Signal(signed(f + t - 1 if t > 1 else f), name=f"group{lane}",
+                           reset_less=True)
+            m.d.sync += group.eq(sum(parts[1:], parts[0]))
+            total = Signal(signed(f + 20), name=f"total{lane}", reset_less=True)
+            with m.If(valid1):
+                m.d.sync += total.eq(Mux(first1, 0, total) + group)
+            rounded = Signal(signed(f + 21), name=f"rounded{lane}", reset_less=True)
+            m.d.sync += rounded.eq(total + half)
+            shifted = Signal(signed(f + 21), name=f"shifted{lane}")
+            with m.Switch(self.i_gsum):
+                for i, shift in enumerate(config.gsum_shifts):
+                    with m.Case(i):
+                        m.d.comb += shifted.eq(rounded >> shift)
+            m.d.sync += result[lane * t].eq(saturate(m, shifted, f, f"sum{lane}"))
+        valid = Signal()
+        m.d.sync += valid.eq(last3)
+        return result, valid
