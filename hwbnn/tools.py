@@ -43,6 +43,17 @@ class Usage:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """One step of a build: what ran and what it took; ``cached`` if it ran in an earlier build."""
+
+    name: str
+    tool: str
+    seconds: float
+    peak_bytes: int
+    cached: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class _Known:
     """How to find one program: oldest native version that will do, and the package instead."""
 

@@ -1,0 +1,213 @@
+"""nextpnr-ecp5 and ecppack: a netlist on a board, its timing, its bitstream."""
+
+import dataclasses
+import json
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from boards import Board
+from rtl_gen.pll import PllSetting
+
+from . import tools
+from .cache import Cache, digest
+from .errors import UserError
+from .synth import Netlist, Progress
+from .tools import Stage
+
+# Blocks that limit the clock beyond what nextpnr knows, and the cap that applies to each.
+CAPPED = {"DP16KD": "ebr", "MULT18X18D": "dsp"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """Timing of one clock after routing, in MHz: reached and asked for."""
+
+    net: str
+    achieved_mhz: float
+    constraint_mhz: float
+
+    @property
+    def met(self) -> bool:
+        return self.achieved_mhz >= self.constraint_mhz
+
+
+@dataclasses.dataclass(frozen=True)
+class Routed:
+    """A placed and routed design.
+
+    ``config`` is the device's configuration as text, ``used`` maps a resource to (used,
+    available) as nextpnr counts them, ``key`` is the digest of everything that went in.
+    """
+
+    config: Path
+    clocks: tuple[Clock, ...]
+    used: dict[str, tuple[int, int]]
+    stage: Stage
+    key: str
+
+
+def lpf(board: Board, ports: Iterable[str]) -> str:
+    """Pin and clock constraints for the top's ``ports``.
+
+    Raises
+    ------
+    UserError
+        The board has no pin for a port.
+    """
+    lines = []
+    for port in ports:
+        try:
+            pin = board.pin(port)
+        except LookupError as error:
+            raise UserError(str(error), where="board") from None
+        attrs = " ".join(f"{key}={value}" for key, value in pin.attrs)
+        lines += [f'LOCATE COMP "{port}" SITE "{pin.site}";', f'IOBUF PORT "{port}" {attrs};']
+        if port == "clk25":
+            lines.append(f'FREQUENCY PORT "{port}" {board.clock_hz} HZ;')
+    return "\n".join(lines) + "\n"
+
+
+def place_and_route(
+    netlist: Netlist,
+    board: Board,
+    out_dir: Path,
+    *,
+    cache: Cache,
+    seed: int = 1,
+    freq_mhz: float | None = None,
+    out_of_context: bool = False,
+    progress: Progress = lambda line: None,
+) -> Routed:
+    """Place and route ``netlist`` into ``out_dir``: ``design.config``, ``timing.json``, a log.
+
+    Clocks that come from ``clk25`` are constrained through the PLL's dividers; ``freq_mhz`` is
+    the constraint of every other one. Missed constraints are reported in ``clocks``, not raised.
+    ``out_of_context`` needs no pins and gives area and timing of a part, not a usable bitstream.
+
+    Raises
+    ------
+    ToolError
+        nextpnr is missing, or failed: the design does not fit or cannot be routed.
+    UserError
+        The board has no pin for one of the top's ports.
+    """
+    nextpnr = tools.find("nextpnr-ecp5")
+    constraints = "" if out_of_context else lpf(board, netlist.ports)
+    # router2 ignores timing (detours of 9 ns on short nets).
+    options = [*board.nextpnr, "--seed", str(seed), "--placer", "heap", "--router", "router1"]
+    options += ["--freq", f"{freq_mhz:g}"] if freq_mhz else []
+    options += ["--out-of-context"] if out_of_context else []
+    key = digest("route", netlist.key, str(nextpnr), constraints, *options)
+    made = ("design.config", "timing.json")
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".route-") as name:
+        work = Path(name)
+        notes = cache.get(key, work)
+        cached = notes is not None
+        if cached:
+            progress("place and route: kept from an earlier build")
+        else:
+            progress("place and route")
+            (work / "design.json").write_bytes(netlist.json.read_bytes())
+            (work / "design.lpf").write_text(constraints)
+            files = ["--json", "design.json", "--lpf", "design.lpf", "--textcfg", "design.config"]
+            usage = tools.run(
+                nextpnr,
+                [*options, *files, "--report", "timing.json", "--timing-allow-fail"],
+                cwd=work,
+                log=out_dir / "place-and-route.log",
+                on_line=_Narrator(progress),
+            )
+            notes = dataclasses.asdict(usage)
+            cache.put(key, [work / file for file in made], notes)
+        for file in made:
+            (work / file).replace(out_dir / file)
+    report = json.loads((out_dir / "timing.json").read_text())
+    seconds, peak = notes["seconds"], notes["peak_bytes"]
+    return Routed(
+        out_dir / "design.config",
+        tuple(Clock(n, c["achieved"], c["constraint"]) for n, c in report["fmax"].items()),
+        {kind: (u["used"], u["available"]) for kind, u in report["utilization"].items()},
+        Stage("place and route", str(nextpnr), seconds, peak, cached),
+        key,
+    )
+
+
+def cap_mhz(board: Board, used: dict[str, tuple[int, int]]) -> tuple[float, str]:
+    """The clock that the data sheet allows a design of these blocks, and what limits it."""
+    limits = [(board.caps.clock_tree, "clock tree")]
+    for kind, name in CAPPED.items():
+        if used.get(kind, (0, 0))[0]:
+            limits.append((getattr(board.caps, name), kind))
+    return min(limits)
+
+
+def retune(config: str, setting: PllSetting) -> str:
+    """A routed configuration with other PLL dividers; nothing else in it depends on them.
+
+    Raises
+    ------
+    ValueError
+        ``config`` has no PLL, or several.
+    """
+    words = {
+        "CLKI_DIV": setting.clki,
+        "CLKFB_DIV": setting.clkfb,
+        "CLKOP_DIV": setting.clkop,
+        "CLKOP_CPHASE": setting.clkop,
+        "CLKOS_DIV": setting.clkos,
+        "CLKOS_CPHASE": setting.clkos,
+    }
+    for word, value in words.items():
+        config, n = re.subn(
+            rf"^word: {word} [01]{{7}}$", f"word: {word} {value - 1:07b}", config, flags=re.M
+        )
+        if n != 1:
+            raise ValueError(f"The configuration has {n} words {word}; one PLL would have 1")
+    return config
+
+
+def pack(config: str, board: Board, bitstream: Path, *, log: Path) -> Stage:
+    """Turn a configuration into the file ``bitstream``, which appears when it is complete.
+
+    Raises
+    ------
+    ToolError
+        ecppack is missing or failed.
+    """
+    ecppack = tools.find("ecppack")
+    options = ["--compress"] + (["--idcode", board.idcode] if board.idcode else [])
+    with tempfile.TemporaryDirectory(dir=bitstream.parent, prefix=".pack-") as name:
+        work = Path(name)
+        (work / "design.config").write_text(config)
+        usage = tools.run(
+            ecppack, [*options, "--input", "design.config", "--bit", "design.bit"],
+            cwd=work, log=log,
+        )  # fmt: skip
+        (work / "design.bit").replace(bitstream)
+    return Stage("pack", str(ecppack), usage.seconds, usage.peak_bytes, False)
+
+
+class _Narrator:
+    """Picks out of nextpnr's log what a waiting user wants to see."""
+
+    SHOWN = (
+        (re.compile(r"Packing (.+)"), "packing {}"),
+        (re.compile(r"at iteration #(\d+), type \w+: wirelen .*legal = (\d+)"),
+         "placing, iteration {}, wire length {}"),
+        (re.compile(r"Running (simulated annealing|main analytical) placer"), "placing, {}"),
+        (re.compile(r"^Info:\s+(\d+) \|\s+\d+\s+\d+ \|.*\|\s+(\d+)\|"),
+         "routing, {} arcs tried, {} left"),
+        (re.compile(r"(Max frequency for clock .*)"), "{}"),
+    )  # fmt: skip
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+
+    def __call__(self, line: str) -> None:
+        for pattern, text in self.SHOWN:
+            match = pattern.search(line)
+            if match:
+                self._progress(text.format(*match.groups()))
+                return
