@@ -152,13 +152,14 @@ class XnorArray(wiring.Component):
                     lane.i_wgt.eq(chain),
                     lane.i_load.eq(load),
                     lane.i_swap.eq(swap),
-                    *(lane.i_act[t].eq(acts[t]) for t in range(self.pixels)),
+                    lane.i_act.eq(Cat(acts)),
                 ]
                 chain = lane.o_wgt
                 for t in range(self.pixels):
                     wait = self._groups - 1 - group
-                    total = self._delay(m, f"sum{p}_{t}", lane.o_sum[t], wait)[-1]
-                    m.d.comb += self.o_sum[p * self.pixels + t].eq(total)
+                    total = lane.o_sum.word_select(t, n.bit_length())
+                    late = self._delay(m, f"sum{p}_{t}", total, wait)[-1]
+                    m.d.comb += self.o_sum[p * self.pixels + t].eq(late)
             load = self._register(m, f"load_group{group}", load)
             swap = self._register(m, f"swap_group{group}", swap)
         return m

@@ -1,7 +1,7 @@
 """One lane of the XNOR-popcount array: weights, their shadows and the counting trees."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .adders import Adder, AdderChain
@@ -61,8 +61,8 @@ class XnorLane(wiring.Component):
 
     Members
     -------
-    i_act : In(ArrayLayout(n_inputs, pixels))
-        Activations.
+    i_act : In(n_inputs * pixels)
+        Activations, pixel 0 in the low bits.
     i_wgt : In(n_inputs)
         Shadow weights to load, complemented where the plan says so.
     i_load, i_swap : In(stages)
@@ -70,8 +70,8 @@ class XnorLane(wiring.Component):
         and the weights change at that edge where ``i_swap`` was set.
     o_wgt : Out(n_inputs)
         Shadow weights, for the next lane.
-    o_sum : Out(ArrayLayout(range(n_inputs + 1), pixels))
-        Counts, ``stages`` cycles after the part of the activations that stage 0 takes.
+    o_sum : Out(n_inputs.bit_length() * pixels)
+        Counts, pixel 0 in the low bits, ``stages`` cycles after what stage 0 takes.
     """
 
     leaf_synth = ""
@@ -84,12 +84,12 @@ class XnorLane(wiring.Component):
         stages = self.plan.stages
         super().__init__(
             {
-                "i_act": In(data.ArrayLayout(n_inputs, pixels)),
+                "i_act": In(n_inputs * pixels),
                 "i_wgt": In(n_inputs),
                 "i_load": In(stages),
                 "i_swap": In(stages),
                 "o_wgt": Out(n_inputs),
-                "o_sum": Out(data.ArrayLayout(range(n_inputs + 1), pixels)),
+                "o_sum": Out(n_inputs.bit_length() * pixels),
             }
         )
 
@@ -114,12 +114,12 @@ class XnorLane(wiring.Component):
             first = last
         weight = Signal(self.n_inputs)
         m.d.comb += [self.o_wgt.eq(Cat(shadows)), weight.eq(Cat(weights))]
+        totals = []
         for pixel in range(self.pixels):
             act = Signal(self.n_inputs, name=f"act{pixel}")
-            m.d.comb += [
-                act.eq(self.i_act[pixel]),
-                self.o_sum[pixel].eq(self._tree(m, f"tree{pixel}", act, weight)),
-            ]
+            m.d.comb += act.eq(self.i_act.word_select(pixel, self.n_inputs))
+            totals.append(self._tree(m, f"tree{pixel}", act, weight))
+        m.d.comb += self.o_sum.eq(Cat(totals))
         return m
 
     def _tree(self, m, name, act, weight):
