@@ -1,4 +1,4 @@
-"""The SNN / ReActNet residual network, of any width, depth and stem, with the authors' key names."""
+"""The SNN and ReActNet residual network of any width, depth and stem; the authors' key names."""
 
 from dataclasses import dataclass
 

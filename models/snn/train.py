@@ -27,9 +27,9 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 def warm_start(net: SnnNet, path: Path) -> None:
     """Copy every tensor of a trained file but its codebooks into `net` (a different tau, say)."""
-    from models.checkpoint import load_state_dict
+    from models.checkpoint import load_checkpoint
 
-    state = {k: v for k, v in load_state_dict(path).items() if not k.endswith(".patterns")}
+    state = {k: v for k, v in load_checkpoint(path).tensors.items() if not k.endswith(".patterns")}
     own = net.state_dict()
     for key, value in own.items():
         if key.endswith(".patterns"):
