@@ -160,12 +160,27 @@ class _Quantizer:
         gain = np.rint(real_gain * 2.0**shift).astype(np.int64)
         offset = np.rint(bias * 2.0 ** (frac + shift)).astype(np.int64) + _half(shift)
         op = I.Affine(gain, offset, shift, frac, pre)
-        consumers = self.consumers[node.name]
-        if len(consumers) == 1 and isinstance(consumers[0].op, F.FAdd):
+        if self._main_operand(node):
             self.nodes.append(Node(node.name, op, (source,), node.source))
         else:
             self.nodes.append(Node(f"{node.name}.affine", op, (source,), node.source))
             self._saturate(node, f"{node.name}.affine")
+
+    def _main_operand(self, node) -> bool:
+        """Whether an affine goes into a residual sum unsaturated (rule 4: one saturation after).
+
+        That is the operand computed last: the binary convolution's, not the shortcut's.
+        """
+        consumers = self.consumers[node.name]
+        if len(consumers) != 1 or not isinstance(consumers[0].op, F.FAdd):
+            return False
+        affines = [
+            self.graph[i] for i in consumers[0].inputs if isinstance(self.graph[i].op, F.FAffine)
+        ]
+        binary = [
+            a for a in affines if isinstance(self.graph[a.inputs[0]].op, F.FBinaryConv2d)
+        ]
+        return (binary or affines)[0] is node
 
     def _saturate(self, node, source):
         op = I.Saturate(self.numeric.feature_bits)

@@ -1,0 +1,164 @@
+"""Group an integer graph into layers: one convolution each, with what the lanes do behind it."""
+
+import dataclasses
+
+from .errors import UnsupportedError
+from .ir import Graph, Node
+from .ops import int_ops as I
+
+__all__ = ["Layer", "extract_layers"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution and the chain that one pass of the engine computes with it.
+
+    ``source`` names the value read (bits, image or multi-bit map), ``value`` the saturated result,
+    ``residual`` the map added, ``bits`` the Threshold made of the result. ``x`` names what the
+    dense array reads later: ``value`` itself, its 2x2 mean or its channel sums. ``stored`` says
+    that ``value`` is kept in the feature memory (as a later residual, or as the logits).
+    """
+
+    conv: Node
+    affine: I.Affine
+    source: str
+    value: str
+    residual: str | None
+    act: I.RPReLU | I.ShiftRPReLU | None
+    bits: str | None
+    threshold: I.Threshold | None
+    x: str | None
+    x_op: I.AvgPool2x2 | I.GlobalSum | None
+    stored: bool
+    in_shape: tuple[int, int, int]
+    out_shape: tuple[int, int, int]
+    is_output: bool
+
+    @property
+    def name(self) -> str:
+        return self.conv.name
+
+    @property
+    def binary(self) -> bool:
+        return isinstance(self.conv.op, I.BinaryConv2d)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per frame, padded taps included."""
+        o, h, w = self.out_shape
+        return h * w * self.conv.op.weight.size
+
+
+def extract_layers(graph: Graph) -> list[Layer]:
+    """Layers in an order in which each one's inputs exist.
+
+    Raises UnsupportedError, naming the node, for a shape of network the engine has no step for.
+    """
+    types, consumers = graph.types(), graph.consumers()
+    layers = [
+        _layer(graph, node, types, consumers)
+        for node in graph
+        if isinstance(node.op, I.Conv2d | I.BinaryConv2d)
+    ]
+    return _ordered(layers, graph_input(graph).name)
+
+
+def graph_input(graph: Graph) -> Node:
+    """The QuantizeInput node."""
+    for node in graph:
+        if isinstance(node.op, I.QuantizeInput):
+            return node
+    raise UnsupportedError("the graph has no image input")
+
+
+def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
+    def only(name: str, *kinds) -> Node | None:
+        """The single consumer of ``name`` if it is one of ``kinds``."""
+        followers = consumers[name]
+        return followers[0] if len(followers) == 1 and isinstance(followers[0].op, kinds) else None
+
+    _check_geometry(conv, types)
+    affine = only(conv.name, I.Affine)
+    if affine is None:
+        raise UnsupportedError(
+            "a convolution must be followed by one affine", where=conv.source or conv.name
+        )
+    end, residual = affine.name, None
+    add = only(end, I.Add)
+    if add is not None:
+        residual = add.inputs[0] if add.inputs[1] == end else add.inputs[1]
+        end = add.name
+    saturate = only(end, I.Saturate)
+    if saturate is None:
+        raise UnsupportedError("an affine must be saturated before it is used", where=end)
+    value, act = saturate.name, None
+    rprelu = only(value, I.RPReLU, I.ShiftRPReLU)
+    if rprelu is not None:
+        act = rprelu.op
+        value = only(rprelu.name, I.Saturate).name
+    bits = threshold = x = x_op = None
+    stored = value == graph.output
+    for node in consumers[value]:
+        if isinstance(node.op, I.Threshold):
+            if bits:
+                raise UnsupportedError("a map may be binarised once", where=node.name)
+            bits, threshold = node.name, node.op
+        elif isinstance(node.op, I.Add):
+            stored = True
+        elif isinstance(node.op, I.AvgPool2x2 | I.GlobalSum | I.Conv2d):
+            _c, h, w = types[value].shape
+            if isinstance(node.op, I.AvgPool2x2) and (h % 2 or w % 2):
+                raise UnsupportedError(f"2x2 mean of an odd map {h}x{w}", where=node.name)
+            made = value if isinstance(node.op, I.Conv2d) else node.name
+            if x not in (None, made):
+                raise UnsupportedError("a map may feed the dense array in one form", where=made)
+            x, x_op = made, None if isinstance(node.op, I.Conv2d) else node.op
+        else:
+            raise UnsupportedError(
+                f"{type(node.op).__name__} has no place behind a convolution", where=node.name
+            )
+    return Layer(
+        conv, affine.op, conv.inputs[0], value, residual, act, bits, threshold, x, x_op, stored,
+        types[conv.inputs[0]].shape, types[conv.name].shape, value == graph.output,
+    )
+
+
+def _check_geometry(conv: Node, types) -> None:
+    op, source = conv.op, types[conv.inputs[0]]
+    k = op.weight.shape[2]
+    where = conv.source or conv.name
+    image = source.kind == "int" and k == 3
+    if isinstance(op, I.BinaryConv2d) or image:
+        if (k, op.padding) != (3, 1) or op.stride not in (1, 2):
+            raise UnsupportedError(
+                f"a {k}x{k} convolution with stride {op.stride} and padding {op.padding} has no "
+                "step yet",
+                where=where,
+                hint="3x3 with padding 1 and stride 1 or 2 has",
+            )
+        if min(source.shape[1:]) < 2:
+            raise UnsupportedError("a 3x3 window needs a map of 2x2 or more", where=where)
+    elif (k, op.stride, op.padding) != (1, 1, 0):
+        raise UnsupportedError(
+            f"a multi-bit {k}x{k} convolution with stride {op.stride} has no step yet",
+            where=where,
+            hint="3x3 on the image and 1x1 with stride 1 have",
+        )
+    if image and source.shape[0] != 3:
+        raise UnsupportedError(f"an image of {source.shape[0]} channels", where=where,
+                               hint="3 channels (RGB) are supported")
+
+
+def _ordered(layers: list[Layer], image: str) -> list[Layer]:
+    """Stable order in which sources and residuals exist."""
+    ready, done, waiting = {image}, [], list(layers)
+    while waiting:
+        for layer in waiting:
+            if layer.source in ready and layer.residual in ready | {None}:
+                waiting.remove(layer)
+                done.append(layer)
+                ready |= {layer.value, layer.bits, layer.x}
+                break
+        else:
+            raise UnsupportedError("no layer's inputs are ready", where=waiting[0].name)
+    return done

@@ -1,0 +1,203 @@
+"""Weights, constants and programs -> memory images (unsigned words by memory name)."""
+
+import numpy as np
+
+from rtl_gen.engine.config import BORDER_CLASSES, EngineConfig
+
+from . import ints
+from .layers import Layer
+from .ops import int_ops as I
+from .program import Program, geometry
+
+__all__ = ["border_constants", "layer_constants", "pack", "program_text"]
+
+NO_EXPONENT = 7  # a slope of 1 in the shift form: 7 - exponent 0
+
+
+def pack(program: Program) -> dict[str, list[int]]:
+    """Words of every memory that has contents; all others start as zeros."""
+    config = program.config
+    images: dict[str, list[int]] = {
+        name: [] for name in ("weights", "dense_weights", "constants", "codebooks")
+    }
+    packed = set()
+    for step in program.steps:
+        if step.layer.name in packed:
+            continue
+        packed.add(step.layer.name)
+        if step.layer.binary:
+            ids, codes = kernel_ids(step.layer, config)
+            images["weights"] += _weight_words(ids, step, config)
+            if config.has_codebook:
+                images["codebooks"] += codes
+        else:
+            images["dense_weights"] += _dense_words(step.layer, config)
+        images["constants"] += _constant_words(step.layer, config)
+    images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
+    images["loads"] = [config.load_layout.const(s.load).as_bits() for s in program.steps]
+    return {name: words for name, words in images.items() if words}
+
+
+def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int]]:
+    """IDs (O, I) of a binary layer's kernels on this machine, and its codebook's words."""
+    op = layer.conv.op
+    kernels = _kernel_bits(op.weight.reshape(*op.weight.shape[:2], 9))
+    if not config.has_codebook:
+        return kernels, []
+    if op.codebook is not None:
+        codes = _kernel_bits(op.codebook)
+        ids = np.asarray(op.ids)
+    else:
+        codes, ids = np.unique(kernels, return_inverse=True)
+        ids = ids.reshape(kernels.shape)
+    table = [int(c) for c in codes] + [0] * ((1 << config.id_bits) - len(codes))
+    return ids, table
+
+
+def _kernel_bits(kernels: np.ndarray) -> np.ndarray:
+    """±1 (..., 9) -> integers whose bit ``tap`` is set for +1."""
+    return ((kernels > 0).astype(np.int64) << np.arange(9)).sum(axis=-1)
+
+
+def _weight_words(ids: np.ndarray, step, config: EngineConfig) -> list[int]:
+    """A word a lane, S IDs each; lanes in reverse, since each load pushes the others on."""
+    s, p, bits = config.channels_in, config.lanes, config.id_bits
+    padded = np.zeros((step.n_og * p, step.n_ig * s), dtype=object)
+    padded[: ids.shape[0], : ids.shape[1]] = ids
+    shifts = [1 << (bits * c) for c in range(s)]
+    grouped = padded.reshape(step.n_og, p, step.n_ig, s)[:, ::-1]
+    words = (grouped * np.array(shifts, dtype=object)).sum(axis=-1)  # (og, lane, ig)
+    return [int(w) for w in words.transpose(0, 2, 1).ravel()]
+
+
+def _dense_words(layer: Layer, config: EngineConfig) -> list[int]:
+    k, p, bits = config.dense_inputs, config.lanes, config.weight_bits
+    weight = layer.conv.op.weight
+    # image taps go window position by window position, colours innermost
+    flat = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    geo = geometry(layer, config)
+    padded = np.zeros((geo.n_og * p, geo.n_ig * k), dtype=object)
+    padded[: flat.shape[0], : flat.shape[1]] = flat % (1 << bits)
+    shifts = [1 << (bits * i) for i in range(k)]
+    grouped = padded.reshape(geo.n_og, p, geo.n_ig, k)[:, ::-1]
+    words = (grouped * np.array(shifts, dtype=object)).sum(axis=-1)
+    return [int(w) for w in words.transpose(0, 2, 1).ravel()]
+
+
+def border_constants(layer: Layer, config: EngineConfig) -> np.ndarray:
+    """What a popcount is owed by border class: (O, 9), class = 3*row + column (rule 3).
+
+    With counts over all S*n_ig*9 bits, p = 2*count + constant: minus the number of bits, plus the
+    taps outside the image, whose activation bits are 0 (-1) but should count ``pad_value``, plus
+    the unused channels, whose bits are 0 and whose weights are those of kernel ID 0.
+    """
+    op = layer.conv.op
+    o, i = op.weight.shape[:2]
+    geo = geometry(layer, config)
+    taps = op.weight.astype(np.int64).sum(axis=1)  # (O, 3, 3)
+    unused = geo.n_ig * config.channels_in - i
+    _ids, codes = kernel_ids(layer, config)
+    first = codes[0] if config.has_codebook else 0
+    spare = unused * (2 * first.bit_count() - 9)
+    result = np.empty((o, BORDER_CLASSES), dtype=np.int64)
+    for row in range(3):
+        for col in range(3):
+            outside = np.zeros((3, 3), dtype=bool)
+            if row:
+                outside[0 if row == 1 else 2, :] = True
+            if col:
+                outside[:, 0 if col == 1 else 2] = True
+            owed = (1 + op.pad_value) * taps[:, outside].sum(axis=1)
+            result[:, 3 * row + col] = owed + spare - 9 * geo.n_ig * config.channels_in
+    return result
+
+
+def layer_constants(layer: Layer, config: EngineConfig) -> list[dict[str, int]]:
+    """One record a channel, as signed integers, lanes beyond the last channel included."""
+    o = layer.out_shape[0]
+    geo = geometry(layer, config)
+    never = ints.signed_range(config.feature_bits)[1] + 1
+    border = border_constants(layer, config) if layer.binary else None
+    records = []
+    for c in range(geo.n_og * config.lanes):
+        record = {"gain": 0, "bias": 0, "threshold": never}
+        record |= {f"border{i}": 0 for i in range(BORDER_CLASSES)}
+        used = c < o
+        if config.rprelu != "none":
+            record |= {"slope": _slope(layer, c if used else None, config), "act_bias": 0}
+        if used:
+            record |= {"gain": int(layer.affine.gain[c]), "bias": int(layer.affine.bias[c])}
+            if layer.act is not None:
+                record["act_bias"] = int(layer.act.bias[c])
+            if layer.threshold is not None:
+                record["threshold"] = int(layer.threshold.thr[c])
+            if border is not None:
+                record |= {f"border{i}": int(v) for i, v in enumerate(border[c])}
+        records.append(record)
+    return records
+
+
+def _slope(layer: Layer, channel: int | None, config: EngineConfig) -> int:
+    """Encoded slope; 1 where a layer has no activation."""
+    act = layer.act if channel is not None else None
+    if config.rprelu == "shift":
+        if act is None:
+            return NO_EXPONENT << 1
+        negative = int(act.sign[channel] < 0)
+        return negative | (NO_EXPONENT - int(act.exponent[channel])) << 1
+    return 1 << config.slope_shift if act is None else int(act.slope[channel])
+
+
+def _constant_words(layer: Layer, config: EngineConfig) -> list[int]:
+    layout, width, n_words = config.const_layout, config.const_width, config.const_words
+    words: list[int] = []
+    records = layer_constants(layer, config)
+    for start in range(0, len(records), config.lanes):
+        for record in reversed(records[start : start + config.lanes]):
+            value = 0
+            for name, field in layout:
+                bits = field.width
+                number = record[name]
+                if not -(1 << (bits - 1)) <= number < (1 << bits):
+                    raise ValueError(f"{layer.name}: {name} = {number} exceeds {bits} bits")
+                value |= (number % (1 << bits)) << field.offset
+            words += [(value >> (width * i)) % (1 << width) for i in range(n_words)]
+    return words
+
+
+def _step_words(fields: dict[str, int], config: EngineConfig) -> list[int]:
+    bits = config.step_word_bits
+    value = config.step_layout.const(fields).as_bits()
+    return [(value >> (bits * i)) % (1 << bits) for i in range(config.step_words)]
+
+
+def program_text(program: Program) -> str:
+    """The program for people: a step a paragraph, every field by name."""
+    config = program.config
+    shape = (config.channels_in, config.lanes, config.pixels, config.dense_inputs)
+    lines = [
+        "engine S={} P={} T={} K={}".format(*shape) + f" id_bits={config.id_bits}",
+        f"{len(program.steps)} steps of {config.step_words} words",
+    ]
+    for number, step in enumerate(program.steps):
+        kind = "binary" if step.layer.binary else "dense"
+        lines.append(
+            f"\nstep {number}: {step.name} ({kind}), rows {step.y0}..{step.y1 - 1}, "
+            f"batch {step.batch}, {step.n_og} output groups x {step.n_ig} input groups x "
+            f"{step.groups} pixel groups"
+        )
+        shown = {k: v for k, v in step.fields.items() if v}
+        lines.append("  " + " ".join(f"{k}={v}" for k, v in shown.items()))
+        lines.append("  load " + " ".join(f"{k}={v}" for k, v in step.load.items()))
+    return "\n".join(lines) + "\n"
+
+
+def required_bits(layers: list[Layer]) -> int:
+    """Kernel ID width that serves all binary layers: 9 stores kernels themselves."""
+    widest = 1
+    for layer in layers:
+        if isinstance(layer.conv.op, I.BinaryConv2d):
+            if layer.conv.op.codebook is None:
+                return 9
+            widest = max(widest, (len(layer.conv.op.codebook) - 1).bit_length())
+    return widest

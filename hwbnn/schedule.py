@@ -1,0 +1,205 @@
+"""Exact cycles of a program: the state machines of the engine, tile by tile.
+
+Three of them meet: the sequencer, the weight loader and the constant loader. Their recurrences
+below are those of rtl_gen/engine; simulation must give the same numbers.
+"""
+
+import dataclasses
+
+from rtl_gen.engine.loader import WeightLoader
+from rtl_gen.engine.top import Timing
+
+from .program import Program, Step
+
+__all__ = ["Schedule", "StepCycles", "schedule"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCycles:
+    """Cycles of one step in the steady state (path: estimate until simulated).
+
+    ``compute`` issues groups, ``wait`` waits for weights or constants, ``overhead`` is set-up and
+    drain; ``cycles`` is their sum. ``utilisation`` is multiply-accumulates over array capacity in
+    these cycles; ``bound`` names what limits the step.
+    """
+
+    name: str
+    kind: str
+    cycles: int
+    compute: int
+    wait: int
+    overhead: int
+    macs: int
+    capacity: int
+    bound: str
+
+    @property
+    def utilisation(self) -> float:
+        return self.macs / (self.capacity * self.cycles)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Predicted cycles.
+
+    ``latency`` from the frame's start to its logits, ``interval`` between starts of frames that
+    follow each other, ``steps`` of the last predicted frame, ``frames`` the latency of each
+    predicted frame, ``result`` cycles of the scan of the logits.
+    """
+
+    steps: list[StepCycles]
+    frames: list[int]
+    result: int
+
+    @property
+    def latency(self) -> int:
+        return self.frames[-1]
+
+    @property
+    def interval(self) -> int:
+        return self.frames[-1] + 1
+
+    @property
+    def frame_cycles(self) -> int:
+        return self.interval
+
+    def utilisation(self, kind: str = "binary") -> float:
+        """Of the array of that kind, over the whole frame."""
+        steps = [s for s in self.steps if s.kind == kind]
+        if not steps:
+            return 0.0
+        return sum(s.macs for s in steps) / (steps[0].capacity * self.interval)
+
+
+class _Weights:
+    """The weight loader: when each tile may be taken."""
+
+    def __init__(self, program: Program, timing: Timing):
+        config = program.config
+        unit = WeightLoader(
+            config, swap_x=timing.swap_x, swap_d=timing.swap_d,
+            guard_x=timing.guard_x, guard_d=timing.guard_d,
+        )
+        unit._MustUse__used = True
+        self.wait, self.lead = unit.wait, unit.lead
+        self.lanes = config.lanes
+        self.codes = (1 << config.id_bits) if config.has_codebook else 0
+        self.empty = {"x": 0, "d": 0}
+        self.steps = program.steps
+        self.entry = 0  # step being loaded
+        self.left = 0  # its tiles still to load
+        self.state_at = 0  # cycle in which FETCH (left == 0) or EMPTY begins
+        self.code_at = 0
+
+    def next_ready(self) -> int:
+        """Load the next tile; the cycle from which the sequencer may take it."""
+        if self.left == 0:
+            step = self.steps[self.entry]
+            self.kind = "d" if step.load["dense"] else "x"
+            self.left = step.load["n_tiles"] + 1
+            self.state_at += 2
+            self.code_at = self.state_at + (self.codes + 1 if step.load["codebook"] else 0)
+            self.entry = (self.entry + 1) % len(self.steps)
+        first = max(self.state_at, self.code_at, self.empty[self.kind])
+        self.left -= 1
+        self.state_at = first + self.lanes + 1
+        return first + self.lanes - self.lead[self.kind]
+
+    def taken(self, at: int) -> None:
+        self.empty[self.kind] = at + self.wait[self.kind] + 1
+
+
+class _Constants:
+    """The constant loader: when each output group's constants may be taken."""
+
+    def __init__(self, program: Program, timing: Timing):
+        config = program.config
+        self.words = config.lanes * config.const_words
+        self.lead = max(0, min(timing.const_lead - 2, self.words - 1))
+        self.hold = timing.const_hold
+
+    def setup(self, cycle: int) -> None:
+        self._load(cycle + 1)
+
+    def _load(self, first: int) -> None:
+        self.ready = first + self.words - self.lead
+        self.full = first + self.words
+
+    def taken(self, at: int) -> None:
+        leave = max(max(self.full, at + 1) + 1, at + 1 + self.hold)
+        self._load(leave + 1)
+
+
+def schedule(program: Program, *, frames: int = 3) -> Schedule:
+    """Predict ``frames`` frames back to back; the last one is the steady state."""
+    config = program.config
+    timing = Timing(config)
+    weights, constants = _Weights(program, timing), _Constants(program, timing)
+    cycle = 100 + config.lanes + (2 << config.id_bits)  # an image arrives long after reset
+    # the first tile is loaded by then; its take is what counts
+    latencies, steps = [], []
+    following_ready = 0
+    for _ in range(frames):
+        start, steps = cycle, []
+        for step in program.steps:
+            taken = max(cycle, following_ready)
+            following_ready = taken + 2 + config.step_words
+            entry, end, wait = _run_step(step, taken, weights, constants)
+            done = end + 1 + timing.drain
+            steps.append(_account(step, config, done + 1 - cycle, wait))
+            cycle = done + 1
+            del entry
+        scan = _scan(program)
+        cycle += scan
+        latencies.append(cycle - 1 - start)
+    return Schedule(steps, latencies, scan)
+
+
+def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
+    """(first issue, last issue, cycles waited) of a step whose descriptor is taken at ``taken``."""
+    setup = taken + 1
+    constants.setup(setup)
+    first = free = setup + 1
+    wait = 0
+    for _og in range(step.n_og):
+        for ig in range(step.n_ig):
+            go = max(free, weights.next_ready())
+            if ig == step.n_ig - 1:
+                go = max(go, constants.ready)
+                constants.taken(go)
+            weights.taken(go)
+            wait += go - free if free != first or go > first else 0
+            # sweeps start at least three cycles apart (partial sums)
+            free = go + max(step.groups, 3)
+            last = go + step.groups - 1
+    return first, last, wait
+
+
+def _scan(program: Program) -> int:
+    """Cycles from the last step's end to the end of the scan of the logits."""
+    lanes, classes = program.config.lanes, program.layers[-1].out_shape[0]
+    return 2 * -(-classes // lanes) + classes
+
+
+def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
+    compute = step.groups * step.n_og * step.n_ig
+    layer = step.layer
+    share = (step.y1 - step.y0) / layer.out_shape[1]
+    if wait * 10 > cycles:
+        per_group = step.n_ig * step.groups
+        bound = "constants" if per_group < config.lanes * config.const_words else "weights"
+        if step.groups < config.lanes:
+            bound = "weights"
+    else:
+        bound = "array" if layer.binary else "multipliers"
+    return StepCycles(
+        step.name,
+        "binary" if layer.binary else "dense",
+        cycles,
+        compute,
+        wait,
+        cycles - compute - wait,
+        round(layer.macs * share),
+        config.array_macs if layer.binary else config.dense_macs,
+        bound,
+    )
