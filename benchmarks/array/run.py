@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwbnn import emit, tools
+from hwbnn import emit, netlist, tools
 from rtl_gen.leaf import leaf
 from rtl_gen.units.xnor_array import XnorArray
 
@@ -83,6 +83,7 @@ def synthesise(emitted: emit.Emitted, work: Path) -> dict:
     script += "".join(f"read_rtlil {name}.netlist.il; " for name in order)
     script += f"hierarchy -top {emitted.top}; flatten; clean; write_json {emitted.top}.json"
     usage = tools.run(yosys, ["-q", "-p", script], cwd=work, log=work / "flatten.out")
+    netlist.open_carry_ends(work / f"{emitted.top}.json")
     stat = json.loads((work / f"{emitted.top}.stat.json").read_text())
     cells = stat["modules"][f"\\{emitted.top}"]["num_cells_by_type"]
     return {

@@ -38,7 +38,7 @@ module hwbnn_adders #(
 
     wire [2*PAIRS-1:0] aa = a | {2*PAIRS{1'b0}};
     wire [2*PAIRS-1:0] bb, cc, dd, ss;
-    wire [PAIRS:0] carry;
+    wire [PAIRS-1:0] carry;
     genvar k;
     generate
         for (k = 0; k < 2 * PAIRS; k = k + 1) begin : tie
@@ -54,6 +54,8 @@ module hwbnn_adders #(
             end
         end
         for (k = 0; k < PAIRS; k = k + 1) begin : pair
+            wire cout;
+            if (k + 1 < PAIRS) assign carry[k+1] = cout;
             CCU2C #(
                 .INIT0(init(2 * k)),
                 .INIT1(init(2 * k + 1)),
@@ -64,7 +66,7 @@ module hwbnn_adders #(
                 .A0(aa[2*k]), .B0(bb[2*k]), .C0(cc[2*k]), .D0(dd[2*k]),
                 .A1(aa[2*k+1]), .B1(bb[2*k+1]), .C1(cc[2*k+1]), .D1(dd[2*k+1]),
                 .S0(ss[2*k]), .S1(ss[2*k+1]),
-                .COUT(carry[k+1])
+                .COUT(cout)
             );
         end
     endgenerate
