@@ -11,6 +11,7 @@ from . import tools
 from .cache import Cache, digest
 from .emit import PRIMITIVES, VERILOG, Emitted
 from .memory_files import hex_text, memory_words
+from .netlist import open_carry_ends
 from .tools import Stage
 
 Progress = Callable[[str], None]
@@ -81,8 +82,11 @@ def synthesise(
             script = [
                 "read_verilog -defer hwbnn_ram.v",
                 "read_verilog hwbnn_mult18.v",
+                "read_verilog -defer hwbnn_adders.v",
                 *(f"read_rtlil {m}.net.il; blackbox {m}" for m in inner),
                 f"read_rtlil {module}.il",
+                # abc9 trips over the alias a[0] that Amaranth gives the element of an array a.
+                f"hierarchy -top {module}; proc; flatten; opt_clean -purge",
                 f"synth_ecp5 -top {module} {own}",
                 f"select {module}",
                 f"write_rtlil -selected {module}.net.il",
@@ -101,6 +105,7 @@ def synthesise(
         ]
         made = ("stat.json", "design.json", "netlist.v")
         runner.step("synth merge", script, key, made)
+        open_carry_ends(work / "design.json")
         for file in made:
             (work / file).replace(out_dir / file)
     stat = json.loads((out_dir / "stat.json").read_text())["design"]["num_cells_by_type"]
