@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hwbnn.errors import CheckpointError
 
-__all__ = ["Checkpoint", "load_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "read_file"]
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6
@@ -69,8 +69,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         Missing, truncated or foreign file; a file that holds code; tensors that are not finite.
     """
     path = Path(path)
-    _check_container(path)
-    held = _unpickle(path)
+    held = read_file(path)
     if not isinstance(held, Mapping):
         raise CheckpointError(f"holds a {type(held).__name__}, not a state_dict", where=str(path),
                               hint="save it with torch.save(net.state_dict(), path)")
@@ -84,6 +83,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             if isinstance(value, int | float | np.number):
                 facts[key] = float(value)
     return Checkpoint.of(held[inner] if inner else held, str(path), facts)
+
+
+def read_file(path: Path):
+    """The data in a file of torch.save; CheckpointError where it is damaged, foreign or code."""
+    _check_container(path)
+    return _unpickle(path)
 
 
 def _check_container(path: Path) -> None:

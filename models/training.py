@@ -1,5 +1,6 @@
 """Small-scale training that every family shares: data, augmentation, the loop, files, resuming."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hwbnn.errors import CheckpointError, UserError
+
+from .checkpoint import read_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -31,7 +34,7 @@ class Recipe:
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the run."""
         rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
-        return self.lr * rising * 0.5 * (1 + np.cos(np.pi * progress))
+        return self.lr * rising * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def _write(content: dict, path: Path) -> None:
 def _resume(path: Path, net: nn.Module, optimiser, recipe: Recipe) -> tuple[int, float]:
     if not path.is_file():
         raise UserError("nothing to resume", where=str(path), hint="run without --resume")
-    held = torch.load(path, weights_only=True)
+    held = read_file(path)
+    if not isinstance(held, dict) or "recipe" not in held:
+        raise CheckpointError("is not the state of a training run", where=str(path))
     differs = [k for k, v in asdict(recipe).items()
                if k not in ("compile", "eval_every") and held["recipe"].get(k) != v]
     if differs:
@@ -147,18 +152,18 @@ def train(
     out: Path,
     *,
     resume: bool = False,
-    groups: list[dict] | None = None,
-    after_step: Callable[[int, int], None] = lambda step, total: None,
+    before_step: Callable[[int, int], None] = lambda step, total: None,
     before_save: Callable[[], None] = lambda: None,
     log: Callable[[str], None] = print,
 ) -> float:
     """Train `net`; write `out` at every evaluation and at the end. Return the last top-1 in %.
 
     `<out>.resume` holds network, optimiser and epoch after each epoch; with `resume` the run goes
-    on from it. `after_step(step, total)` and `before_save()` let a family tend its own state.
+    on from it, to the same weights as an unbroken run would reach on the same machine.
+    `before_step(step, total)` and `before_save()` let a family tend its own state.
     """
     progress_file = out.with_name(out.name + ".resume")
-    optimiser = torch.optim.Adam(groups or net.parameters(), recipe.lr, fused=True)
+    optimiser = torch.optim.Adam(net.parameters(), recipe.lr, fused=True)
     first, best = _resume(progress_file, net, optimiser, recipe) if resume else (0, 0.0)
     net.to(memory_format=torch.channels_last).train()
     forward = torch.compile(net) if recipe.compile else net
@@ -172,7 +177,8 @@ def train(
         for i, (x, y) in enumerate(augmented(data, recipe.batch, recipe.seed * 10_000 + epoch)):
             step = epoch * per_epoch + i
             for group in optimiser.param_groups:
-                group["lr"] = recipe.rate(step / total) * group.get("lr_scale", 1.0)
+                group["lr"] = recipe.rate(step / total)
+            before_step(step, total)
             optimiser.zero_grad()
             logits = forward(x)
             loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
@@ -180,7 +186,6 @@ def train(
                 raise UserError(f"loss is {loss.item()} at step {step}", hint="lower --lr")
             loss.backward()
             optimiser.step()
-            after_step(step, total)
             loss_sum += loss.item()
             hits += int((logits.argmax(1) == y).sum())
             if i % 100 == 99:

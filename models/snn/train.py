@@ -6,6 +6,7 @@ import click
 import torch
 
 from hwbnn.errors import UserError
+from models.checkpoint import load_checkpoint
 from models.snn.binarise import BinaryConv, Codebook
 from models.snn.net import Geometry, SnnNet
 from models.training import Images, Recipe, train
@@ -27,8 +28,6 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
 
 def warm_start(net: SnnNet, path: Path) -> None:
     """Copy every tensor of a trained file but its codebooks into `net` (a different tau, say)."""
-    from models.checkpoint import load_checkpoint
-
     state = {k: v for k, v in load_checkpoint(path).tensors.items() if not k.endswith(".patterns")}
     own = net.state_dict()
     for key, value in own.items():
@@ -50,8 +49,9 @@ def warm_start(net: SnnNet, path: Path) -> None:
 @click.option("--blocks", default="2,2,2,1", show_default=True, help="Blocks per stage.")
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True)
 @click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
-@click.option("--lr", type=float, default=2e-3, show_default=True)
-@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True)
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0,
+              show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--eval-every", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=None, help="CPU threads.")
@@ -82,24 +82,24 @@ def command(tau, data, test, out, widths, blocks, epochs, batch, lr, label_smoot
         if bf16 and isinstance(module, BinaryConv):
             module.compute_dtype = torch.bfloat16
     codebooks = [m for m in net.modules() if isinstance(m, Codebook)]
-    generator = torch.Generator().manual_seed(seed)
 
-    def after_step(step: int, total: int) -> None:
-        if step >= (1 - FROZEN_TAIL) * total:
-            for codebook in codebooks:
-                codebook.patterns.requires_grad_(False)
-            return
+    def before_step(step: int, total: int) -> None:
+        frozen = step > (1 - FROZEN_TAIL) * total
+        # Seeded by the step, so that a resumed run draws what an unbroken one would.
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         for codebook in codebooks:
             codebook.remember()
-            if step % COMPENSATE_EVERY == COMPENSATE_EVERY - 1:
+            if step and step % COMPENSATE_EVERY == 0 and not frozen:
                 codebook.replace_duplicates(generator)
+            codebook.patterns.requires_grad_(not frozen)
 
     def before_save() -> None:
         for codebook in codebooks:
+            codebook.remember()
             codebook.settle()
 
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, label_smoothing=label_smoothing, seed=seed,
                     eval_every=eval_every, compile=compile_)
-    top1 = train(net, images, held_out, recipe, out, resume=resume, after_step=after_step,
+    top1 = train(net, images, held_out, recipe, out, resume=resume, before_step=before_step,
                  before_save=before_save, log=lambda line: click.echo(line))
     click.echo(f"{out}: {top1:.2f} % of {len(held_out.x)} test images")
