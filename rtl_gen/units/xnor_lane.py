@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .adders import Adder, AdderChain
 from .popcount import Sum, plan_popcount, postorder
 
-__all__ = ["LanePlan", "XnorLane"]
+__all__ = ["LanePlan", "XnorLane", "adder_of"]
 
 CHAIN_POSITIONS = 32  # four ECP5 tiles; longer chains save little area and cost carry delay
 
@@ -127,7 +127,7 @@ class XnorLane(wiring.Component):
         place = {index: k for k, index in enumerate(self.plan.order)}
         chains, registers, results = [], [], {}
         for k, sums in enumerate(self.plan.chains):
-            chain = AdderChain([_adder(s) for s in sums])
+            chain = AdderChain([adder_of(s) for s in sums])
             register = Signal(chain.length, name=f"{name}_sum{k}", reset_less=True)
             for s, first in zip(sums, chain.first, strict=True):
                 results[s] = register[first : first + s.out_width]
@@ -165,7 +165,8 @@ class XnorLane(wiring.Component):
         return results[self.plan.root]
 
 
-def _adder(s: Sum) -> Adder:
+def adder_of(s: Sum) -> Adder:
+    """Shape of the addition of a sum on its chain."""
     pair = isinstance(s.y, int)
     y_width = 0 if s.y is None else 1 if pair else s.y.out_width
     return Adder(s.width, y_width, pair)
