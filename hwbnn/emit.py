@@ -99,7 +99,6 @@ class EmitPlatform:
         return Instance(
             "hwbnn_mult18",
             i_clk=ClockSignal(),
-            i_en=unit.en,
             i_a=unit.a,
             i_b=unit.b,
             o_p=unit.o,

@@ -37,11 +37,11 @@ class Clock:
 class Routed:
     """A placed and routed design.
 
-    ``config`` is the device's configuration as text, ``used`` maps a resource to (used,
-    available) as nextpnr counts them, ``key`` is the digest of everything that went in.
+    ``config`` is the device's configuration as text (None out of context), ``used`` maps a
+    resource to (used, available) as nextpnr counts them, ``key`` is the digest of all that went in.
     """
 
-    config: Path
+    config: Path | None
     clocks: tuple[Clock, ...]
     used: dict[str, tuple[int, int]]
     stage: Stage
@@ -98,9 +98,9 @@ def place_and_route(
     # router2 ignores timing (detours of 9 ns on short nets).
     options = [*board.nextpnr, "--seed", str(seed), "--placer", "heap", "--router", "router1"]
     options += ["--freq", f"{freq_mhz:g}"] if freq_mhz else []
-    options += ["--out-of-context"] if out_of_context else []
+    options += ["--out-of-context", "--lpf-allow-unconstrained"] if out_of_context else []
     key = digest("route", netlist.key, str(nextpnr), constraints, *options)
-    made = ("design.config", "timing.json")
+    made = ("timing.json",) if out_of_context else ("design.config", "timing.json")
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".route-") as name:
         work = Path(name)
         notes = cache.get(key, work)
@@ -111,10 +111,11 @@ def place_and_route(
             progress("place and route")
             (work / "design.json").write_bytes(netlist.json.read_bytes())
             (work / "design.lpf").write_text(constraints)
-            files = ["--json", "design.json", "--lpf", "design.lpf", "--textcfg", "design.config"]
+            files = ["--json", "design.json", "--report", "timing.json"]
+            files += [] if out_of_context else ["--lpf", "design.lpf", "--textcfg", made[0]]
             usage = tools.run(
                 nextpnr,
-                [*options, *files, "--report", "timing.json", "--timing-allow-fail"],
+                [*options, *files, "--timing-allow-fail"],
                 cwd=work,
                 log=out_dir / "place-and-route.log",
                 on_line=_Narrator(progress),
@@ -126,7 +127,7 @@ def place_and_route(
     report = json.loads((out_dir / "timing.json").read_text())
     seconds, peak = notes["seconds"], notes["peak_bytes"]
     return Routed(
-        out_dir / "design.config",
+        None if out_of_context else out_dir / "design.config",
         tuple(Clock(n, c["achieved"], c["constraint"]) for n, c in report["fmax"].items()),
         {kind: (u["used"], u["available"]) for kind, u in report["utilization"].items()},
         Stage("place and route", str(nextpnr), seconds, peak, cached),

@@ -1,8 +1,8 @@
-// p = a * b, signed 18 x 18 -> 36 bit, three cycles after a and b while en is high; en low holds
-// every stage. Input, pipeline and output registers are those of one MULT18X18D.
+// p = a * b, signed 18 x 18 -> 36 bit, three cycles after a and b. Input, pipeline and output
+// registers are those of one MULT18X18D. They run always: which clock enable the output register
+// has is not known to the open device database (there is no REG_OUTPUT_CE in it).
 module hwbnn_mult18 (
     input clk,
-    input en,
     input signed [17:0] a,
     input signed [17:0] b,
     output signed [35:0] p
@@ -19,8 +19,7 @@ module hwbnn_mult18 (
         .REG_PIPELINE_CE("CE0"),
         .REG_OUTPUT_CLK("CLK0"),
         .REG_OUTPUT_CE("CE0"),
-        .GSR("DISABLED"),
-        .SOURCEB_MODE("B_INPUT")
+        .GSR("DISABLED")
     ) mult (
         .A0(a[0]), .A1(a[1]), .A2(a[2]), .A3(a[3]), .A4(a[4]), .A5(a[5]),
         .A6(a[6]), .A7(a[7]), .A8(a[8]), .A9(a[9]), .A10(a[10]), .A11(a[11]),
@@ -36,7 +35,7 @@ module hwbnn_mult18 (
         .P30(p[30]), .P31(p[31]), .P32(p[32]), .P33(p[33]), .P34(p[34]), .P35(p[35]),
         .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
         .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
-        .CE0(en), .CE1(1'b1), .CE2(1'b1), .CE3(1'b1),
+        .CE0(1'b1), .CE1(1'b1), .CE2(1'b1), .CE3(1'b1),
         .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0)
     );
 
@@ -46,7 +45,7 @@ module hwbnn_mult18 (
     reg signed [35:0] product, result;
     initial {in_a, in_b, product, result} = 0;
     assign p = result;
-    always @(posedge clk) if (en) begin
+    always @(posedge clk) begin
         in_a <= a;
         in_b <= b;
         product <= in_a * in_b;

@@ -17,19 +17,16 @@ class Multiplier18(wiring.Component):
     -------
     a, b : In(signed(18))
         Factors.
-    en : In(1), initially 1
-        Advances all three stages; low holds them.
     o : Out(signed(36))
         Product.
 
-    Latency: 3 cycles with ``en`` high. Throughput: one product a cycle.
+    Latency: 3 cycles. Throughput: one product a cycle.
     """
 
     LATENCY = 3
 
     a: In(signed(18))
     b: In(signed(18))
-    en: In(1, init=1)
     o: Out(signed(36))
 
     def elaborate(self, platform):
@@ -40,12 +37,11 @@ class Multiplier18(wiring.Component):
         in_b = Signal(signed(18), reset_less=True)
         product = Signal(signed(36), reset_less=True)
         result = Signal(signed(36), reset_less=True)
-        with m.If(self.en):
-            m.d.sync += [
-                in_a.eq(self.a),
-                in_b.eq(self.b),
-                product.eq(in_a * in_b),
-                result.eq(product),
-            ]
+        m.d.sync += [
+            in_a.eq(self.a),
+            in_b.eq(self.b),
+            product.eq(in_a * in_b),
+            result.eq(product),
+        ]
         m.d.comb += self.o.eq(result)
         return m

@@ -3,7 +3,7 @@
 
 import pytest
 from amaranth.hdl import *
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl_gen.leaf import leaf
@@ -87,3 +87,80 @@ class Design(wiring.Component):
 def design():
     """The class ``Design``."""
     return Design
+
+
+class SumEngine(wiring.Component):
+    """The smallest engine: logit k is weight k times the sum of all bytes; class of the largest.
+
+    Weights are the external memory ``weights``, signed 18 bit.
+    """
+
+    leaf_name = "sum_engine"
+
+    def __init__(self, *, n_pixels, n_classes):
+        self.n_pixels, self.n_classes = n_pixels, n_classes
+        super().__init__(
+            {
+                "i_pixel": In(stream.Signature(24)),
+                "o_done": Out(1),
+                "o_cycles": Out(32),
+                "o_class": Out(16),
+                "i_logit_addr": In(range(n_classes)),
+                "o_logit": Out(signed(32)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        marked = {"hwbnn_name": "weights"}
+        m.submodules.weights = weights = memory.Memory(
+            shape=signed(18), depth=self.n_classes, init=[], attrs=marked
+        )
+        w_read = weights.read_port()
+        m.submodules.logits = logits = memory.Memory(
+            shape=signed(32), depth=self.n_classes, init=[]
+        )
+        l_write, l_read = logits.write_port(), logits.read_port()
+        m.submodules.mult = mult = Multiplier18()
+        total, n_in = Signal(17), Signal(range(self.n_pixels + 1))
+        index, age = Signal(range(self.n_classes)), Signal(3)
+        best = Signal(signed(36), init=-(1 << 35))
+        pixel = self.i_pixel.payload
+        m.d.comb += [
+            w_read.addr.eq(index),
+            w_read.en.eq(1),
+            mult.a.eq(w_read.data),
+            mult.b.eq(total),
+            l_write.addr.eq(index),
+            l_write.data.eq(mult.o),
+            l_read.addr.eq(self.i_logit_addr),
+            self.o_logit.eq(l_read.data),
+        ]
+        m.d.sync += [self.o_done.eq(0), self.o_cycles.eq(self.o_cycles + 1)]
+        with m.If(n_in != self.n_pixels):
+            m.d.comb += self.i_pixel.ready.eq(1)
+            with m.If(self.i_pixel.valid):
+                m.d.sync += [
+                    total.eq(total + pixel[:8] + pixel[8:16] + pixel[16:]),
+                    n_in.eq(n_in + 1),
+                    self.o_cycles.eq(0),
+                ]
+        with m.Elif(age != 4):
+            m.d.sync += age.eq(age + 1)
+        with m.Else():
+            m.d.comb += l_write.en.eq(1)
+            m.d.sync += [age.eq(0), index.eq(index + 1)]
+            with m.If(mult.o > best):
+                m.d.sync += [best.eq(mult.o), self.o_class.eq(index)]
+            with m.If(index == self.n_classes - 1):
+                m.d.sync += [
+                    index.eq(0), n_in.eq(0), total.eq(0), self.o_done.eq(1),
+                    best.eq(-(1 << 35)), self.o_cycles.eq(self.o_cycles),
+                ]  # fmt: skip
+        return m
+
+
+@pytest.fixture
+def sum_engine():
+    """The class ``SumEngine``."""
+    return SumEngine

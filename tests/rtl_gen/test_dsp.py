@@ -1,4 +1,4 @@
-"""``Multiplier18`` in plain gates: the product, three enabled cycles later."""
+"""``Multiplier18`` in plain gates: the product, three cycles later."""
 
 import random
 
@@ -9,7 +9,7 @@ from rtl_gen.units.dsp import Multiplier18
 EDGES = (-(1 << 17), (1 << 17) - 1, 0, 1, -1, 2)
 
 
-def test_products_with_stalls():
+def test_products():
     dut = Multiplier18()
     rng = random.Random(18)
     pairs = [(a, b) for a in EDGES for b in EDGES]
@@ -19,11 +19,6 @@ def test_products_with_stalls():
 
     async def bench(ctx):
         for a, b in pairs + [(0, 0)] * dut.LATENCY:
-            while rng.random() < 0.3:
-                ctx.set(dut.en, 0)
-                ctx.set(dut.a, rng.randrange(-(1 << 17), 1 << 17))
-                await ctx.tick()
-            ctx.set(dut.en, 1)
             ctx.set(dut.a, a)
             ctx.set(dut.b, b)
             await ctx.tick()
