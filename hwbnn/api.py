@@ -1,0 +1,246 @@
+"""The commands as Python functions; `hwbnn.cli` is a thin shell around them.
+
+>>> from hwbnn import api
+>>> options = api.Options(checkpoint="examples/snn_cifar10.pth", board="ulx3s")
+>>> folder = api.compile(options, "build/mine", stop_after="plan")
+>>> api.read_report(folder)["performance"]["interval"]["estimate"]["value"]
+
+Every function raises a subclass of `hwbnn.errors.HwbnnError` for what a user can cause.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from . import golden, stages
+from .errors import UserError
+from .folder import open_folder, plain_errors
+from .images import load_images
+from .ir import Graph
+from .layers import Layer, extract_layers
+from .pipeline import (
+    Options,
+    Run,
+    checkpoint_of,
+    compile_network,
+    read_json,
+    rerun,
+    stored_options,
+)
+from .progress import Quiet
+from .report.view import Section
+
+__all__ = ["PATHS", "Checked", "Inference", "Options", "boards", "check", "compare", "compile",
+           "estimate", "infer", "models", "read_report", "report", "verify"]
+
+PATHS = ("torch-float", "int-model", "rtl-sim")
+
+compile = compile_network
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A checkpoint that can be compiled: the integer graph and the steps it becomes."""
+
+    graph: Graph
+    layers: list[Layer]
+
+
+def check(options: Options) -> Checked:
+    """Read, recognise and lower a checkpoint; nothing is written.
+
+    Raises
+    ------
+    CheckpointError, UnsupportedError, UserError
+        What is wrong with it, naming the layer where one has no hardware.
+    """
+    _folded, graph = stages.lower(options)
+    return Checked(graph, extract_layers(graph))
+
+
+def estimate(options: Options, progress: Quiet | None = None) -> dict:
+    """The report that needs no tools: a plan and its predicted cycles. Nothing is kept."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        compile_network(options, Path(scratch) / "out", stop_after="plan", progress=progress)
+        return read_report(Path(scratch) / "out")
+
+
+def verify(folder: str | Path, images: str | None = None, frames: int | None = None,
+           progress: Quiet | None = None) -> dict:
+    """Simulate an existing build again, on ``images`` if given; returns its report.
+
+    Raises
+    ------
+    Mismatch
+        Hardware and integer network differ: layer, channel, pixel, expected, got.
+    StaleError
+        The folder's files do not belong together.
+    """
+    def change(options: Options) -> Options:
+        return dataclasses.replace(
+            options,
+            images=_absolute(images) or options.images,
+            frames=frames or options.frames,
+        )
+
+    return read_report(rerun(folder, "verify", change, progress=progress))
+
+
+def report(folder: str | Path, progress: Quiet | None = None) -> dict:
+    """Write a build's report again from what its stages left; returns it."""
+    return read_report(rerun(folder, "report", progress=progress))
+
+
+def read_report(folder: str | Path) -> dict:
+    """report.json of a build.
+
+    Raises
+    ------
+    UserError
+        There is none, so the build did not finish.
+    """
+    path = Path(folder) / "report.json"
+    if not path.is_file():
+        raise UserError("no finished build", where=str(folder),
+                        hint="run 'hwbnn compile' with this folder as -o")
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError("is not readable", where=str(path),
+                        hint=f"run: hwbnn report {folder}") from error
+
+
+def compare(folders: list[str | Path]) -> list[Section]:
+    """Sections that put several builds side by side; see `hwbnn.report.render_text`."""
+    from .report import compare as sections
+
+    if len(folders) < 2:
+        raise UserError("needs at least two builds", hint="hwbnn compare build/a build/b")
+    docs = {}
+    for folder in folders:
+        doc = read_report(folder)
+        if "performance" not in doc:
+            raise UserError("has no plan to compare", where=str(folder),
+                            hint="compile it at least with --stop-after plan")
+        name = Path(folder).resolve().name
+        docs[name if name not in docs else str(folder)] = doc
+    return sections(docs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """What `infer` found.
+
+    ``logits`` (N, classes): float32 of PyTorch, else int64 with ``real = logits * 2**-frac``;
+    ``classes`` (N,) int64; ``cycles`` (N,) int64 from image to logits where simulated, else None.
+    """
+
+    path: str
+    logits: np.ndarray
+    classes: np.ndarray
+    frac: int
+    cycles: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    y: np.ndarray | None = None
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz with the arrays, ``path`` and, for a folder of pictures, ``names``."""
+        arrays = {"logits": self.logits, "classes": self.classes, "frac": np.array(self.frac),
+                  "path": np.array(self.path)}
+        if self.cycles is not None:
+            arrays["cycles"] = self.cycles
+        if self.names:
+            arrays["names"] = np.array(self.names)
+        target = Path(path)
+        part = target.with_name(f".{target.name}.part")
+        with plain_errors(target):
+            try:
+                with part.open("wb") as file:
+                    np.savez(file, **arrays)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+
+
+def infer(source: str | Path, images: str | Path, path: str, options: Options | None = None,
+          progress: Quiet | None = None) -> Inference:
+    """Classify images.
+
+    Parameters
+    ----------
+    source : checkpoint, or output folder of a compile
+    images : .npz with ``x`` uint8 (N,H,W,3), or a folder of pictures
+    path : "torch-float", "int-model" or "rtl-sim"
+    options : for a checkpoint; a folder has its own
+    """
+    if path not in PATHS:
+        raise UserError(f"unknown path {path!r}", hint=f"one of {', '.join(PATHS)}")
+    progress = progress or Quiet()
+    if not Path(source).is_dir():
+        options = options or Options(checkpoint=str(source), board="ulx3s")
+        if path == "rtl-sim":
+            import tempfile
+
+            with tempfile.TemporaryDirectory() as scratch:
+                out = Path(scratch) / "out"
+                compile_network(options, out, stop_after="plan", progress=progress)
+                return infer(out, images, path, progress=progress)
+        _folded, graph = stages.lower(options)
+        return _infer(options, graph, images, path, progress)
+    with open_folder(Path(source), create=False) as folder:
+        folder.check_files("check")
+        graph = Graph.load(folder.root)
+        options = stored_options(folder)
+        if path == "torch-float":
+            checkpoint_of(folder)
+        if path == "rtl-sim":
+            folder.check_files("plan")
+            program = stages.load_plan(Run(folder, options, progress)).program
+            return _simulate(graph, program, images, progress)
+        return _infer(options, graph, images, path, progress)
+
+
+def _infer(options: Options, graph: Graph, source, path: str, progress: Quiet) -> Inference:
+    images = load_images(source, graph)
+    if path == "torch-float":
+        logits = stages.torch_logits(options, images.x)
+        return Inference(path, logits, logits.argmax(1).astype(np.int64), 0, None, images.names,
+                         images.y)
+    result = golden.run(graph, images.x, progress=progress.count)
+    frac = graph.types()[graph.output].frac
+    return Inference(path, result.logits, result.classes.astype(np.int64), frac, None,
+                     images.names, images.y)
+
+
+def _simulate(graph: Graph, program, source, progress: Quiet) -> Inference:
+    from sim import network
+
+    images = load_images(source, graph)
+    progress.line(f"simulating {len(images)} frames")
+    result = network.simulate(program, graph, images.x)
+    frac = graph.types()[graph.output].frac
+    return Inference("rtl-sim", result.logits, np.asarray(result.classes, np.int64), frac,
+                     np.array(result.cycles, np.int64), images.names, images.y)
+
+
+def boards() -> list:
+    """Every board with every device."""
+    from boards import board_names, get_board
+
+    return [get_board(name) for name in board_names()]
+
+
+def models() -> dict:
+    """Network families by name, each with ``describe`` and ``options``."""
+    from models.registry import families
+
+    return families()
+
+
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).resolve()) if path else None

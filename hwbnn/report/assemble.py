@@ -1,0 +1,260 @@
+"""report.json: everything the stages found, each number with its path."""
+
+from pathlib import Path
+
+from .. import __version__
+from .quantity import Estimate, Measurement
+
+__all__ = ["FORMAT", "assemble"]
+
+FORMAT = 1
+SCHEDULE = "schedule"
+# Names that the report uses for nextpnr's resources and for the planner's.
+RESOURCES = {"comb": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
+
+
+def assemble(records: dict, options: dict) -> dict:
+    """The report as JSON.
+
+    Parameters
+    ----------
+    records : {stage: hwbnn.folder.Record}
+        Stages that finished; what the others would say is absent.
+    options : dict
+        Of the compile.
+    """
+    facts = {stage: record.facts for stage, record in records.items()}
+    check, plan = facts.get("check", {}), facts.get("plan")
+    verify, build = facts.get("verify"), facts.get("build")
+    doc = {
+        "format": FORMAT,
+        "hwbnn": __version__,
+        "stages_finished": [s for s in records if s != "report"],
+        "network": {
+            "file": Path(options["checkpoint"]).name,
+            "sha256": records["check"].inputs["checkpoint"],
+            "one_bit": options["one_bit"],
+            **{k: check[k] for k in ("family", "checkpoint", "input", "preprocess", "classes",
+                                     "numeric", "binary_macs", "binary_weights", "kernel_bits")},
+        },
+        "decisions": check["decisions"],
+        "warnings": check["warnings"],
+    }
+    if plan:
+        doc["board"] = plan["board"]
+        doc["machine"] = plan["machine"]
+        doc["layers"] = _layers(plan, verify)
+        doc["totals"] = _totals(plan, verify)
+        doc["resources"] = _resources(plan, build)
+        doc["performance"] = _performance(plan, verify, build)
+        doc["claims"] = _claims(plan, doc)
+    if build:
+        doc["clock"] = _clock(build)
+        doc["bitstream"] = build["file"]
+    if verify:
+        doc["simulation"] = {k: verify[k] for k in ("images", "frames", "words_compared")}
+    if "evaluate" in facts:
+        doc["agreement"] = _agreement(facts["evaluate"])
+        if "accuracy" in facts["evaluate"]:
+            doc["accuracy"] = _accuracy(facts["evaluate"]["accuracy"])
+            doc["saturation"] = _saturation(facts["evaluate"]["accuracy"])
+    doc["stages"] = _stages(records)
+    doc["tools"] = _tools(facts)
+    return doc
+
+
+def _cycles(value: int) -> dict:
+    return Estimate(value, "cycles", SCHEDULE).to_json()
+
+
+def _simulated(value: float, unit: str = "cycles", basis: str = "") -> dict:
+    return Measurement(value, unit, "rtl-sim", basis).to_json()
+
+
+def _percent(macs: int, capacity: int, cycles: int) -> float:
+    return 100 * macs / (capacity * cycles)
+
+
+def _layers(plan: dict, verify: dict | None) -> list[dict]:
+    """A row per step: what it computes, its cycles both ways, its share of the array."""
+    ends = verify["step_ends"][-1] if verify else None
+    rows, before = [], 0
+    for i, step in enumerate(plan["steps"]):
+        row = {k: step[k] for k in ("name", "kind", "shape", "macs", "bound", "memory")}
+        row["cycles"] = {"estimate": _cycles(step["cycles"])}
+        row["compute"] = _cycles(step["compute"])
+        row["wait"] = _cycles(step["wait"])
+        row["overhead"] = _cycles(step["overhead"])
+        share = _percent(step["macs"], step["capacity"], step["cycles"])
+        row["utilisation"] = {"estimate": Estimate(share, "%", SCHEDULE).to_json()}
+        if ends:
+            took, before = ends[i] - before, ends[i]
+            row["cycles"]["rtl-sim"] = _simulated(took)
+            share = _percent(step["macs"], step["capacity"], took)
+            row["utilisation"]["rtl-sim"] = _simulated(share, "%")
+        rows.append(row)
+    return rows
+
+
+def _totals(plan: dict, verify: dict | None) -> dict:
+    totals = {}
+    for kind in ("binary", "dense"):
+        steps = [s for s in plan["steps"] if s["kind"] == kind]
+        if not steps:
+            continue
+        macs, capacity = sum(s["macs"] for s in steps), steps[0]["capacity"]
+        own = sum(s["cycles"] for s in steps)
+        entry = {"macs": macs, "capacity": capacity,
+                 "in_its_steps": {"estimate": Estimate(
+                     _percent(macs, capacity, own), "%", SCHEDULE).to_json()},
+                 "of_the_frame": {"estimate": Estimate(
+                     _percent(macs, capacity, plan["interval"]), "%", SCHEDULE).to_json()}}
+        if verify:
+            ends = verify["step_ends"][-1]
+            took = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+            own = sum(t for t, s in zip(took, plan["steps"], strict=True) if s["kind"] == kind)
+            entry["in_its_steps"]["rtl-sim"] = _simulated(_percent(macs, capacity, own), "%")
+            entry["of_the_frame"]["rtl-sim"] = _simulated(
+                _percent(macs, capacity, interval(verify)), "%")
+        totals[kind] = entry
+    return totals
+
+
+def interval(verify: dict) -> int:
+    """Cycles between the starts of the last two simulated frames, or the one frame's latency."""
+    starts = verify["starts"]
+    return starts[-1] - starts[-2] if len(starts) > 1 else verify["cycles"][-1]
+
+
+def _resources(plan: dict, build: dict | None) -> dict:
+    rows = {}
+    for name, kind in RESOURCES.items():
+        row = {"available": plan["board"]["budget"][name], "primitive": kind}
+        if plan["estimate"].get(name) is not None:
+            row["estimate"] = Estimate(plan["estimate"][name], "", "planner").to_json()
+        if build:
+            used = build["used"].get(kind, (0, 0))[0]
+            row["post-route"] = Measurement(used, "", "post-route").to_json()
+            if "estimate" in row and used:
+                row["error_percent"] = 100 * (plan["estimate"][name] / used - 1)
+        rows[name] = row
+    return rows
+
+
+def _performance(plan: dict, verify: dict | None, build: dict | None) -> dict:
+    doc = {
+        "latency": {"estimate": _cycles(plan["latency"])},
+        "interval": {"estimate": _cycles(plan["interval"])},
+    }
+    if plan["estimate"].get("fmax_mhz"):
+        mhz = plan["estimate"]["fmax_mhz"]
+        doc["fps"] = {"estimate": Estimate(mhz * 1e6 / plan["interval"], "frames/s",
+                                           "planner's clock / schedule").to_json()}
+    if verify:
+        doc["latency"]["rtl-sim"] = _simulated(verify["cycles"][-1])
+        doc["interval"]["rtl-sim"] = _simulated(interval(verify))
+    if verify and build:
+        path = "post-route / rtl-sim"
+        for name, mhz, what in (("fmax", build["fmax_mhz"], "post-route Fmax"),
+                                ("clock", build["clock_mhz"], "clock of the bitstream")):
+            basis = f"{what} / simulated cycles"
+            doc[f"fps_at_{name}"] = Measurement(
+                mhz * 1e6 / interval(verify), "frames/s", path, basis).to_json()
+            doc[f"latency_at_{name}"] = Measurement(
+                verify["cycles"][-1] / mhz, "us", path, f"simulated cycles / {what}").to_json()
+        doc["serial"] = {
+            "baud": plan["board"]["baud"],
+            "seconds_per_image": 10 * plan["image_bytes"] / plan["board"]["baud"],
+        }
+    return doc
+
+
+def _clock(build: dict) -> dict:
+    return {
+        "fmax": Measurement(build["fmax_mhz"], "MHz", "post-route").to_json(),
+        "clock": Measurement(build["clock_mhz"], "MHz", "post-route", "PLL setting").to_json(),
+        "data_sheet_cap_mhz": build["cap_mhz"],
+        "data_sheet_cap_by": build["cap_by"],
+        "routed_for_mhz": build["target_mhz"],
+        "met": build["clock_mhz"] <= build["fmax_mhz"],
+        "seed": build["seed"],
+    }
+
+
+def _claims(plan: dict, doc: dict) -> dict:
+    """The paper's count for this network, and this build's cycles beside it."""
+    claim = dict(plan["claim"])
+    claim["cycles"] = doc["performance"]["interval"]
+    for name in ("expand", "plain"):
+        if claim.get(name) and "interval" in claim[name]:
+            claim[name] = dict(claim[name])
+            claim[name]["interval"] = _cycles(claim[name]["interval"])
+    return claim
+
+
+def _agreement(facts: dict) -> dict:
+    found = facts["agreement"]
+    n = found["n_images"]
+
+    def of(value: float, unit: str, basis: str = "against torch-float") -> dict:
+        return Measurement(value, unit, "int-model", basis).to_json()
+
+    return {
+        "images": facts["images"],
+        "n_images": n,
+        "top1": of(100 * found["same_class"] / n, "%"),
+        "max_logit_error": of(found["max_error"], ""),
+        "mean_logit_error": of(found["mean_error"], ""),
+        "logit_spread": Measurement(found["spread"], "", "torch-float").to_json(),
+        "float_graph_error": found["graph_error"],
+        "layers": [
+            {"name": row["name"], "bits": row["bits"], "differ": row["differ"],
+             "agreement": of(100 * (1 - row["differ"] / row["bits"]), "%", "against float graph")}
+            for row in found["layers"]
+        ],
+    }
+
+
+def _accuracy(found: dict) -> dict:
+    n = found["n_images"]
+    return {
+        "images": found["images"],
+        "n_images": n,
+        "torch_float": Measurement(found["torch_float"], "%", "torch-float").to_json(),
+        "int_model": Measurement(found["int_model"], "%", "int-model").to_json(),
+        "top1_agreement": Measurement(100 * found["same_class"] / n, "%", "int-model",
+                                      "against torch-float").to_json(),
+        "mean_logit_error": Measurement(found["mean_error"], "", "int-model",
+                                        "against torch-float").to_json(),
+    }
+
+
+def _saturation(found: dict) -> dict:
+    return {
+        "images": found["images"],
+        "layers": [
+            {"name": name, "values": total,
+             "clamped": Measurement(count, "", "int-model").to_json()}
+            for name, (count, total) in found["saturated"].items()
+        ],
+    }
+
+
+def _stages(records: dict) -> list[dict]:
+    """Seconds and peak memory of each stage, and of the tools inside it."""
+    rows = []
+    for stage, record in records.items():
+        if stage == "report":
+            continue
+        rows.append({"name": stage, "seconds": record.seconds, "peak_bytes": record.peak_bytes,
+                     "cached": False})
+        for part in record.facts.get("stages", ()) if stage == "build" else ():
+            rows.append({"name": f"build: {part['name']}", "seconds": part["seconds"],
+                         "peak_bytes": part["peak_bytes"], "cached": part["cached"]})
+    return rows
+
+
+def _tools(facts: dict) -> list[str]:
+    found = [facts[s]["tool"] for s in ("rtl", "verify") if s in facts]
+    found += facts.get("build", {}).get("tools", [])
+    return list(dict.fromkeys(found))

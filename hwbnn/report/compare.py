@@ -1,0 +1,108 @@
+"""Several builds side by side: claimed operations against predicted and simulated cycles."""
+
+from .quantity import Column, Estimate, Measurement, Table, from_json
+from .view import Section
+
+__all__ = ["compare"]
+
+PATHS = ("estimate", "rtl-sim", "post-route", "post-route / rtl-sim")
+
+
+def compare(docs: dict[str, dict]) -> list[Section]:
+    """Sections that compare reports.
+
+    Parameters
+    ----------
+    docs : {name: report.json}
+        At least two, each with a plan; the first is what ratios refer to.
+    """
+    return [_totals(docs), _ratios(docs), *_layers(docs)]
+
+
+def _quantity(doc: dict, *keys: str):
+    for key in keys:
+        doc = (doc or {}).get(key)
+    return from_json(doc)
+
+
+def _totals(docs: dict[str, dict]) -> Section:
+    section = Section("Builds")
+    facts = Table(Column(""), *(Column(name) for name in docs))
+    rows = {
+        "network": lambda d: d["network"]["file"],
+        "bits a 3x3 kernel": _kernel_bits,
+        "stored": lambda d: "plain (--one-bit)" if d["network"]["one_bit"] else "as trained",
+        "board": lambda d: d["board"]["name"],
+        "machine": lambda d: d["machine"]["shape"],
+        "binary MAC a frame": lambda d: d["network"]["binary_macs"],
+        "bit operations, paper's count": lambda d: round(d["claims"]["bops"]),
+        "kernel bits": lambda d: d["claims"]["weight_bits"],
+    }
+    for title, of in rows.items():
+        facts.add(title, *(of(doc) for doc in docs.values()))
+    section.tables.append(facts)
+    numbers = Table(Column("build"), Column(""), *(Column(path, path) for path in PATHS))
+    for name, doc in docs.items():
+        perf = doc["performance"]
+        for title, entry in (("latency, cycles", perf["latency"]),
+                             ("initiation interval, cycles", perf["interval"])):
+            numbers.add(name, title, _quantity(entry, "estimate"), _quantity(entry, "rtl-sim"),
+                        None, None)
+        for resource, row in doc["resources"].items():
+            numbers.add(name, resource, _quantity(row, "estimate"), None,
+                        _quantity(row, "post-route"), None)
+        numbers.add(name, "Fmax, MHz", None, None, _quantity(doc, "clock", "fmax"), None)
+        numbers.add(name, "frames/s at Fmax", _quantity(perf, "fps", "estimate"), None, None,
+                    _quantity(perf, "fps_at_fmax"))
+        for kind, entry in doc["totals"].items():
+            numbers.add(name, f"{kind} array, % of the frame",
+                        _quantity(entry, "of_the_frame", "estimate"),
+                        _quantity(entry, "of_the_frame", "rtl-sim"), None, None)
+    numbers.rows = [row for row in numbers.rows if any(row[2:])]
+    section.tables.append(numbers.without_empty_columns())
+    return section
+
+
+def _kernel_bits(doc: dict) -> str:
+    return ", ".join(map(str, sorted(set(doc["network"]["kernel_bits"]))))
+
+
+def _ratios(docs: dict[str, dict]) -> Section:
+    """How much more each build is than the first, claimed and in cycles."""
+    first_name, first = next(iter(docs.items()))
+    section = Section(f"Against {first_name}")
+    table = Table(Column("build"), Column("claimed (bit operations)"), Column("kernel bits"),
+                  Column("cycles, estimate", "estimate"), Column("cycles, rtl-sim", "rtl-sim"))
+    for name, doc in docs.items():
+        a, b = first["performance"]["interval"], doc["performance"]["interval"]
+        estimate = Estimate(b["estimate"]["value"] / a["estimate"]["value"], "", "schedule")
+        simulated = None
+        if "rtl-sim" in a and "rtl-sim" in b:
+            simulated = Measurement(b["rtl-sim"]["value"] / a["rtl-sim"]["value"], "", "rtl-sim")
+        table.add(name, f"{doc['claims']['bops'] / first['claims']['bops']:.3f}",
+                  f"{doc['claims']['weight_bits'] / first['claims']['weight_bits']:.3f}",
+                  estimate, simulated)
+    section.tables.append(table.without_empty_columns())
+    section.text.append(
+        "The sub-bit paper claims that operations follow the first column, and reports 3.13x "
+        "runtime where it claims 3.34x (ResNet-18 at 0.56 bit). The last columns are what these "
+        "builds take.")
+    return section
+
+
+def _layers(docs: dict[str, dict]) -> list[Section]:
+    names = [[row["name"] for row in doc["layers"]] for doc in docs.values()]
+    if any(other != names[0] for other in names[1:]):
+        return [Section("Layers", ["The builds have different steps, so no table by layer."])]
+    columns = [Column("step")]
+    for path in ("estimate", "rtl-sim"):
+        columns += [Column(f"{name}, cycles ({path})", path) for name in docs]
+    columns += [Column(f"{name}, bound") for name in docs]
+    table = Table(*columns)
+    for i, step in enumerate(names[0]):
+        rows = [doc["layers"][i] for doc in docs.values()]
+        cycles = [_quantity(row, "cycles", path) for path in ("estimate", "rtl-sim")
+                  for row in rows]
+        table.add(step, *cycles, *(row["bound"] for row in rows))
+    section = Section("Layers", tables=[table.without_empty_columns()])
+    return [section]

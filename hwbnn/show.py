@@ -1,0 +1,160 @@
+"""What the commands print on stdout."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+from .folder import plain_errors, write_text
+from .ops import int_ops as I
+from .report import render_text, sections, tables_html, tables_markdown
+from .report.quantity import Column, Table, from_json, show
+from .report.render import text_table
+
+__all__ = ["board", "boards", "checked", "compared", "estimated", "families", "finished",
+           "inferred", "verified"]
+
+SHOWN_IMAGES = 20  # classes that infer prints
+
+
+def _lines(*parts) -> str:
+    lines = []
+    for part in parts:
+        lines += text_table(part) if isinstance(part, Table) else [part]
+    return "\n".join(lines) + "\n"
+
+
+def checked(found) -> str:
+    """A row per layer: what of the checkpoint becomes which step."""
+    table = Table(Column("checkpoint"), Column("runs on"), Column("input"), Column("output"),
+                  Column("MAC"), Column("then"))
+    for layer in found.layers:
+        op = layer.conv.op
+        what = f"{op.weight.shape[2]}x{op.weight.shape[2]}"
+        if layer.binary:
+            bits = 9 if op.codebook is None else max(1, (len(op.codebook) - 1).bit_length())
+            what = f"binary {what}, {bits} bits a kernel"
+        else:
+            what = f"{op.weight_bits}-bit {what}"
+        table.add(layer.conv.source or layer.name, what, _shape(layer.in_shape),
+                  _shape(layer.out_shape), layer.macs, _then(layer))
+    graph = found.graph
+    decisions = Table(Column("decision"), Column(""), Column(""))
+    for decision in graph.decisions:
+        why = decision.why if len(decision.why) < 60 else f"{decision.why[:57]}..."
+        decisions.add(decision.where, decision.chose, why)
+    binary = sum(layer.macs for layer in found.layers if layer.binary)
+    total = f"{len(found.layers)} layers, {binary:,} binary MAC a frame: every layer is supported"
+    return _lines(table, "", decisions, "", total)
+
+
+def _shape(shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _then(layer) -> str:
+    parts = ["affine"]
+    if layer.residual:
+        parts.append("residual")
+    if layer.act is not None:
+        parts.append("RPReLU by shifts" if isinstance(layer.act, I.ShiftRPReLU) else "RPReLU")
+    if layer.bits:
+        parts.append("sign")
+    if isinstance(layer.x_op, I.AvgPool2x2):
+        parts.append("2x2 mean")
+    if isinstance(layer.x_op, I.GlobalSum):
+        parts.append("global mean")
+    if layer.is_output:
+        parts.append("argmax")
+    return ", ".join(parts)
+
+
+def board(options):
+    """The board that options name; says which one where the device was not named."""
+    import click
+
+    from .build import get_board
+
+    chosen = get_board(options.board, options.device)
+    if options.device is None and "-" not in options.board:
+        click.echo(f"{options.board} is taken as {chosen.name} ({chosen.part}); "
+                   "--device names another", err=True)
+    return chosen
+
+
+def estimated(doc: dict) -> str:
+    """Summary, layers and resources of a report without measurements."""
+    wanted = ("Summary", "Layers", "Resources", "What bit operations claim, and cycles")
+    return render_text([s for s in sections(doc) if s.title in wanted])
+
+
+def finished(folder: Path, doc: dict) -> str:
+    """The summary of a report, and where the rest lies."""
+    text = render_text(sections(doc)[:1])
+    return f"{text}\n{Path(folder) / 'report.html'}\n"
+
+
+def verified(doc: dict) -> str:
+    """What a simulation compared."""
+    sim, perf = doc["simulation"], doc["performance"]
+    cycles = from_json(perf["latency"]["rtl-sim"])
+    return (f"{sim['frames']} frames ({sim['images']}): {sim['words_compared']:,} memory words and "
+            f"every logit equal; {show(cycles)} cycles a frame, as predicted\n")
+
+
+def inferred(found, out: str | None) -> str:
+    """Classes of the first images, and accuracy where labels came along."""
+    lines = []
+    for n, label in enumerate(found.classes[:SHOWN_IMAGES]):
+        name = found.names[n] if found.names else f"image {n}"
+        cycles = f"  {found.cycles[n]:,} cycles" if found.cycles is not None else ""
+        lines.append(f"{name}  class {label}{cycles}")
+    if len(found.classes) > SHOWN_IMAGES:
+        lines.append(f"... {len(found.classes):,} images in all")
+    if found.y is not None:
+        share = 100 * float(np.mean(found.classes == found.y))
+        lines.append(f"top-1 {share:.2f} % of {len(found.y):,} ({found.path})")
+    if out:
+        lines.append(f"wrote {out}")
+    return "\n".join(lines) + "\n"
+
+
+def compared(content, out: str | None) -> str:
+    """A comparison as text, or written to a file by its suffix."""
+    if not out:
+        return render_text(content)
+    path = Path(out)
+    renderers = {".md": tables_markdown, ".html": tables_html}
+    if path.suffix not in renderers:
+        raise UserError(f"unknown kind of file {path.suffix!r}", where=out,
+                        hint="give a name that ends in .md or .html")
+    with plain_errors(path):
+        write_text(path, renderers[path.suffix]("Builds compared", content))
+    return ""
+
+
+def boards(found) -> str:
+    """A row per device."""
+    table = Table(Column("board"), Column("part"), Column("LUTs"), Column("flip-flops"),
+                  Column("block RAMs"), Column("multipliers"), Column("clock in"))
+    for b in found:
+        table.add(b.name, b.part, b.budget.comb, b.budget.ff, b.budget.ebr, b.budget.dsp,
+                  f"{b.clock_hz / 1e6:g} MHz")
+    return _lines(table, "", "--board ulx3s alone means ulx3s-85f; --device names another.")
+
+
+def families(found: dict) -> str:
+    """Each family with its options."""
+    lines = []
+    for name, family in found.items():
+        lines += [f"{name}: {family.describe}"]
+        table = Table(Column("  option"), Column("default"), Column(""))
+        for option in family.options:
+            default = "inferred" if option.default is None else option.default
+            if isinstance(default, tuple):
+                default = ",".join(map(str, default))
+            table.add(f"  {option.name}", str(default), option.help)
+        lines += [*text_table(table), ""]
+    lines.append("--input-size, --bn-eps, --mean and --std are options of their own; others are")
+    lines.append("given as --option NAME=VALUE. Your own kind of network: docs/families.md.")
+    return "\n".join(lines) + "\n"
