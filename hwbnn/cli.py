@@ -18,6 +18,7 @@ class _Group(click.Group):
     """Turns every failure that a user can cause into one line on stderr and an exit status."""
 
     def main(self, *args, standalone_mode=True, **extra):
+        extra.setdefault("prog_name", "hwbnn")
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
         try:
@@ -44,6 +45,7 @@ def _fail(text: str, status: int):
 
 
 @click.group(
+    "hwbnn",
     cls=_Group,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

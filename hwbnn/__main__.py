@@ -1,0 +1,5 @@
+"""``python -m hwbnn``."""
+
+from .cli import main
+
+main(prog_name="hwbnn")
