@@ -21,7 +21,7 @@ class DelayLine:
         while len(self._taps) <= n:
             last = self._taps[-1]
             tap = Signal.like(
-                last, name=f"{self._name}_d{len(self._taps)}", reset_less=not self._reset, init=0
+                last, name=f"{self._name}_d{len(self._taps)}", reset_less=not self._reset
             )
             self._m.d.sync += tap.eq(last)
             self._taps.append(tap)

@@ -1,0 +1,115 @@
+"""The cocotb bench of a whole network: images in, every step's memories and the logits compared.
+
+Runs inside the simulator, from a folder that holds ``run.json`` (what to run) and ``vectors.npz``
+(images, expected words and masks); writes ``result.json``. It needs numpy and nothing of hwbnn,
+so that a generated folder runs by itself.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.utils import get_sim_time
+
+PERIOD_NS = 10
+MAX_REPORTED = 400
+
+
+def memory(dut, path):
+    for part in path.split("."):
+        dut = getattr(dut, part)
+    return dut
+
+
+async def feed(dut, images, stall, rng):
+    """Stream all images as pixels, with random gaps of probability ``stall``."""
+    for image in images:
+        for red, green, blue in image.reshape(-1, 3).tolist():
+            while stall and rng.random() < stall:
+                dut.i_pixel__valid.value = 0
+                await FallingEdge(dut.clk)
+            dut.i_pixel__valid.value = 1
+            dut.i_pixel__payload.value = red | green << 8 | blue << 16
+            # ready comes from registers: what it is now holds at the next rising edge
+            while not int(dut.i_pixel__ready.value):
+                await RisingEdge(dut.i_pixel__ready)
+                await FallingEdge(dut.clk)
+            await FallingEdge(dut.clk)
+    dut.i_pixel__valid.value = 0
+
+
+def compare(dut, vectors, frame, step, paths, problems):
+    """Compare the memories that a step leaves; returns how many words were compared."""
+    count = 0
+    for name, path in paths.items():
+        key = f"{frame}/{step}/{name}"
+        if f"{key}/address" not in vectors:
+            continue
+        handle = memory(dut, path)
+        addresses = vectors[f"{key}/address"]
+        words, masks = vectors[f"{key}/word"], vectors[f"{key}/mask"]
+        for address, word, mask in zip(addresses.tolist(), words, masks, strict=True):
+            expected = int.from_bytes(word.tobytes(), "little")
+            relevant = int.from_bytes(mask.tobytes(), "little")
+            got = int(handle[address].value)
+            count += 1
+            if (got ^ expected) & relevant and len(problems) < MAX_REPORTED:
+                problems.append(
+                    {"frame": frame, "step": step, "memory": name, "address": address,
+                     "expected": hex(expected & relevant), "got": hex(got & relevant)}
+                )
+    return count
+
+
+@cocotb.test(timeout_time=int(os.environ.get("HWBNN_TIMEOUT_MS", "100")), timeout_unit="ms")
+async def network(dut):
+    folder = Path(os.environ["HWBNN_RUN"])
+    run = json.loads((folder / "run.json").read_text())
+    with np.load(folder / "vectors.npz") as archive:
+        vectors = dict(archive)
+    rng = random.Random(run["seed"])
+    images = vectors["images"]
+    dut.rst.value = 1
+    dut.i_pixel__valid.value = 0
+    dut.i_logit_addr.value = 0
+    Clock(dut.clk, PERIOD_NS, unit="ns").start()
+    for _ in range(4):
+        await FallingEdge(dut.clk)
+    dut.rst.value = 0
+    feeder = cocotb.start_soon(feed(dut, images, run["stall"], rng))
+    problems: list[dict] = []
+    compared = 0
+    frames = []
+    for frame in range(len(images)):
+        await RisingEdge(dut.o_frame)
+        start = get_sim_time("ns")
+        step_ends = []
+        for step in range(run["steps"]):
+            await RisingEdge(dut.o_step_done)
+            step_ends.append(round((get_sim_time("ns") - start) / PERIOD_NS))
+            compared += compare(dut, vectors, frame, step, run["memories"], problems)
+        await RisingEdge(dut.o_done)
+        await FallingEdge(dut.clk)
+        logits = memory(dut, run["logits"])
+        frames.append(
+            {
+                "cycles": int(dut.o_cycles.value),
+                "start": round(start / PERIOD_NS),
+                "steps": step_ends,
+                "class": int(dut.o_class.value),
+                "logits": [logits[i].value.to_signed() for i in range(run["classes"])],
+            }
+        )
+    feeder.cancel()
+    result = {"frames": frames, "words_compared": compared, "problems": problems}
+    part = folder / "result.json.part"
+    part.write_text(json.dumps(result))
+    part.replace(folder / "result.json")
+    assert len(frames) == len(images)
+    assert compared > 0, "nothing was compared"
+    assert not problems, problems[0]

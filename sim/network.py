@@ -1,0 +1,268 @@
+"""Whole networks in simulation: one Verilator build per machine, any program and images on it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from cocotb_tools.runner import Verilator, get_results
+
+from hwbnn import golden, tools
+from hwbnn.cache import default_folder
+from hwbnn.emit import emit, verilog_for_sim
+from hwbnn.errors import Mismatch, ToolError
+from hwbnn.ir import Graph
+from hwbnn.layout import expected_words, locate
+from hwbnn.memory_files import hex_text
+from hwbnn.pack import pack
+from hwbnn.program import Program
+from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.top import Engine
+
+__all__ = ["NetworkRun", "build_simulator", "simulate", "write_vectors"]
+
+# where each memory sits in the engine's hierarchy
+MEMORY_PATHS = {"features": "features", "logits": "result.logits"}
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkRun:
+    """What a simulation of N images gave (path: rtl-sim), all of it equal to the golden executor.
+
+    ``logits`` (N, classes) int64, ``classes`` (N,), ``cycles`` per frame from start to logits,
+    ``starts`` the cycle each frame starts in, ``steps`` (N, steps) the cycle of the frame in which
+    each step's results are stored, ``words_compared`` memory words compared, ``seconds`` run time.
+    """
+
+    logits: np.ndarray
+    classes: np.ndarray
+    cycles: list[int]
+    starts: list[int]
+    steps: list[list[int]]
+    words_compared: int
+
+
+def memory_path(name: str) -> str:
+    """Hierarchical name of a memory's words in the simulated engine."""
+    if name.startswith("bits"):
+        block = f"bitmap.{name}"
+    elif name.startswith("x"):
+        block = f"xmap.{name}"
+    else:
+        block = MEMORY_PATHS[name]
+    return f"{block}.mem.mem"
+
+
+def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose=False) -> Path:
+    """Verilate the engine of ``config``, or find the build of the same sources. Returns its folder.
+
+    Raises ToolError when Verilator or its C++ compiler is missing or fails.
+    """
+    tool = tools.find("verilator")
+    cache = (folder or default_folder()) / "simulators"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        sources = verilog_for_sim(emit(Engine(config), "engine"), Path(scratch))
+        h = hashlib.sha256(str(tool).encode() + BUILD_KEY.encode())
+        for source in sources:
+            h.update(Path(source).read_bytes())
+        target = cache / h.hexdigest()[:32]
+        if (target / "done").exists():
+            return target
+        work = Path(scratch) / "build"
+        with _environment(tool):
+            runner = _Runner()
+            visible = Path(scratch) / "visible.vlt"
+            visible.write_text(VISIBLE)
+            try:
+                runner.build(
+                    sources=[visible, *sources],
+                    hdl_toplevel="engine",
+                    build_dir=work,
+                    build_args=list(BUILD_ARGS),
+                    always=True,
+                    log_file=None if verbose else Path(scratch) / "build.log",
+                )
+            except (SystemExit, Exception) as error:
+                log = Path(scratch) / "build.log"
+                lines = log.read_text().splitlines() if log.exists() else []
+                first = next((line for line in lines if "rror" in line), str(error))
+                raise ToolError(
+                    f"the simulator did not build: {first}", where="verilator"
+                ) from error
+        (work / "done").write_text("")
+        try:
+            work.rename(target)
+        except OSError:  # another process was faster
+            if not (target / "done").exists():
+                raise
+    return target
+
+
+BUILD_ARGS = (
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE",
+    "-CFLAGS", "-O1",
+)
+# the bench sees the top's ports and, by their own pragma, the memories; with everything visible
+# compiling takes minutes and running ten times as long
+VISIBLE = "`verilator_config\n" + "".join(
+    f'public_flat_rw -module "engine" -var "{name}"\n' for name in ("clk", "rst", "i_*", "o_*")
+)
+BUILD_KEY = " ".join(BUILD_ARGS) + VISIBLE
+
+
+class _Runner(Verilator):
+    """cocotb's runner without its switch that makes every signal visible."""
+
+    def _build_command(self):
+        commands = super()._build_command()
+        commands[0].remove("--public-flat-rw")
+        return commands
+
+
+class _environment:
+    """Run with the variables a tool needs, and put the old ones back."""
+
+    def __init__(self, tool):
+        self._new = tools.environment(tool)
+
+    def __enter__(self):
+        self._old = dict(os.environ)
+        os.environ.update(self._new)
+
+    def __exit__(self, *_):
+        os.environ.clear()
+        os.environ.update(self._old)
+
+
+def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Path, *,
+                  stall: float, seed: int, compare: bool = True) -> None:
+    """Fill ``folder`` with what the bench needs: memory images, run.json, vectors.npz."""
+    folder.mkdir(parents=True, exist_ok=True)
+    memories = folder / "memories"
+    memories.mkdir(exist_ok=True)
+    for name, words in pack(program).items():
+        (memories / f"{name}.hex").write_text(hex_text(words))
+    arrays: dict[str, np.ndarray] = {"images": images}
+    names: set[str] = set()
+    values = golden.run_batch(graph, images) if compare else {}
+    for frame in range(len(images) if compare else 0):
+        one = {k: v[frame] for k, v in values.items()}
+        for number, step in enumerate(program.steps):
+            if step.y1 != step.layer.out_shape[1]:
+                continue
+            for memory, words in expected_words(program, step.layer, one).items():
+                if not words:
+                    continue
+                names.add(memory)
+                width = program.config.memories()[memory][0]
+                n_bytes = -(-width // 8)
+                key = f"{frame}/{number}/{memory}"
+                arrays[f"{key}/address"] = np.array(list(words), dtype=np.int64)
+                for part, index in (("word", 0), ("mask", 1)):
+                    data = b"".join(w[index].to_bytes(n_bytes, "little") for w in words.values())
+                    arrays[f"{key}/{part}"] = np.frombuffer(data, np.uint8).reshape(-1, n_bytes)
+    np.savez(folder / "vectors.npz", **arrays)
+    (folder / "run.json").write_text(
+        json.dumps(
+            {
+                "steps": len(program.steps),
+                "classes": program.layers[-1].out_shape[0],
+                "memories": {name: memory_path(name) for name in sorted(names)},
+                "logits": memory_path("logits"),
+                "stall": stall,
+                "seed": seed,
+            },
+            indent=1,
+        )
+    )
+
+
+def simulate(
+    program: Program,
+    graph: Graph,
+    images: np.ndarray,
+    *,
+    simulator: Path | None = None,
+    folder: Path | None = None,
+    stall: float = 0.0,
+    seed: int = 0,
+) -> NetworkRun:
+    """Run uint8 images (N,H,W,3) through the engine; every step and the logits are compared.
+
+    Raises Mismatch, naming layer, channel and pixel, where hardware and golden executor differ,
+    and when nothing was compared.
+    """
+    simulator = simulator or build_simulator(program.config)
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(folder or scratch)
+        write_vectors(program, graph, images, work, stall=stall, seed=seed)
+        result = _run(simulator, work)
+    for problem in result["problems"]:
+        layer = program.steps[problem["step"]].layer
+        expected, got = int(problem["expected"], 16), int(problem["got"], 16)
+        bit = (expected ^ got) & -(expected ^ got)
+        place = locate(program, layer, problem["memory"], problem["address"],
+                       bit.bit_length() - 1)
+        raise Mismatch(
+            f"expected {problem['expected']}, got {problem['got']} in {problem['memory']}"
+            f"[{problem['address']}], image {problem['frame']}",
+            where=place,
+        )
+    frames = result["frames"]
+    run = NetworkRun(
+        np.array([f["logits"] for f in frames], dtype=np.int64),
+        np.array([f["class"] for f in frames]),
+        [f["cycles"] for f in frames],
+        [f["start"] for f in frames],
+        [f["steps"] for f in frames],
+        result["words_compared"],
+    )
+    golden_result = golden.run(graph, images)
+    if len(run.logits) != len(images) or not result["words_compared"]:
+        raise Mismatch("the simulation compared nothing", where="simulation")
+    if not np.array_equal(run.logits, golden_result.logits):
+        n, c = np.argwhere(run.logits != golden_result.logits)[0]
+        raise Mismatch(
+            f"expected {golden_result.logits[n, c]}, got {run.logits[n, c]}",
+            where=f"logit {c} of image {n}",
+        )
+    if not np.array_equal(run.classes, golden_result.classes):
+        raise Mismatch(f"classes {run.classes} are not {golden_result.classes}", where="argmax")
+    return run
+
+
+def _run(simulator: Path, work: Path) -> dict:
+    (work / "result.json").unlink(missing_ok=True)
+    tool = tools.find("verilator")
+    with _environment(tool):
+        runner = _Runner()
+        results = runner.test(
+            test_module="sim.bench",
+            hdl_toplevel="engine",
+            hdl_toplevel_lang="verilog",
+            build_dir=simulator,
+            test_dir=work,
+            plusargs=[f"+IMAGES={work.resolve() / 'memories'}"],
+            extra_env={"HWBNN_RUN": str(work.resolve()), "COCOTB_LOG_LEVEL": "WARNING",
+                       "PYTHONWARNINGS": "error"},
+            log_file=work / "simulation.log",
+            results_xml=str(work.resolve() / "results.xml"),
+        )
+    n_tests, n_failed = get_results(results)
+    result = work / "result.json"
+    if n_tests != 1 or not result.exists():
+        log = (work / "simulation.log").read_text().splitlines()
+        reason = next((x for x in log if "fatal" in x.lower() or "Error" in x), "see the log")
+        kept = Path(tempfile.gettempdir()) / "hwbnn-simulation.log"
+        shutil.copy(work / "simulation.log", kept)
+        raise ToolError(f"the simulation ended early: {reason.strip()} ({kept})", where="verilator")
+    parsed = json.loads(result.read_text())
+    if n_failed and not parsed["problems"]:
+        raise ToolError("the bench failed without a mismatch", where="sim.bench")
+    return parsed
