@@ -165,14 +165,17 @@ def _accuracies(run, graph: Graph, images: Images) -> dict:
 def plan(run):
     """Choose the machine, place everything in it, predict every cycle."""
     from . import planning
+    from .build import get_board
+    from .pack import program_text
     from .schedule import schedule
 
     folder, graph = run.folder.root, Graph.load(run.folder.root)
-    chosen = planning.choose(graph, run.options, progress=run.progress.line)
+    board = get_board(run.options.board, run.options.device)
+    chosen = planning.choose(graph, run.options, board, progress=run.progress.line)
     predicted = schedule(chosen.program)
     write_text(folder / "plan.json", json.dumps(chosen.to_json(), indent=1) + "\n")
-    write_text(folder / "program.txt", planning.text(chosen))
-    facts = planning.describe(chosen, predicted)
+    write_text(folder / "program.txt", program_text(chosen.program))
+    facts = planning.describe(chosen, predicted, board)
     facts["claim"] = planning.claims(graph, chosen)
     return [folder / "plan.json", folder / "program.txt"], facts
 
@@ -228,7 +231,7 @@ def verify(run):
     result = network.simulate(chosen.program, graph, images.x, simulator=simulator, folder=folder)
     predicted = schedule(chosen.program, frames=len(images))
     compare_cycles(predicted, result)
-    standalone.write(folder, chosen.config)
+    files = standalone.write(folder)
     facts = {
         "images": images.source,
         "frames": len(images),
@@ -242,7 +245,7 @@ def verify(run):
     }
     path = folder / "verify.json"
     write_text(path, json.dumps(facts, indent=1) + "\n")
-    return [folder], facts
+    return [*files, path], facts
 
 
 def compare_cycles(predicted, result) -> None:

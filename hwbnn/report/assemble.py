@@ -185,10 +185,8 @@ def _claims(plan: dict, doc: dict) -> dict:
     """The paper's count for this network, and this build's cycles beside it."""
     claim = dict(plan["claim"])
     claim["cycles"] = doc["performance"]["interval"]
-    for name in ("expand", "plain"):
-        if claim.get(name) and "interval" in claim[name]:
-            claim[name] = dict(claim[name])
-            claim[name]["interval"] = _cycles(claim[name]["interval"])
+    if "interval" in claim.get("plain", {}):
+        claim["plain"] = claim["plain"] | {"interval": _cycles(claim["plain"]["interval"])}
     return claim
 
 

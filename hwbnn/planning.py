@@ -1,0 +1,142 @@
+"""Between the planner and the stages: options in, facts for the report out."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from . import bops
+from .ebr import ebr_blocks
+from .errors import DoesNotFit, HwbnnError, StaleError, UserError
+from .ir import Graph
+from .program import Program
+
+__all__ = ["choose", "claims", "describe", "load"]
+
+KERNEL_MEMORIES = ("weights", "codebooks")
+
+
+def choose(graph: Graph, options, board, progress=lambda line: None):
+    """The plan that the user's options ask for: an edited plan.json, or a search."""
+    from .plan import Plan, plan
+
+    if options.plan:
+        path = Path(options.plan)
+        try:
+            doc = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"is not readable ({error})", where=str(path),
+                            hint="give the plan.json of an earlier compile") from error
+        return Plan.from_json(doc, graph)
+    return plan(
+        graph,
+        board,
+        target_fps=options.target_fps,
+        max_luts=options.max_luts,
+        freq_mhz=options.freq,
+        progress=progress,
+    )
+
+
+def load(path: Path, graph: Graph):
+    """The plan that stage plan wrote for ``graph``."""
+    from .plan import Plan
+
+    try:
+        return Plan.from_json(json.loads(path.read_text(encoding="utf-8")), graph)
+    except (OSError, ValueError, HwbnnError) as error:
+        raise StaleError(f"is not a plan for this network ({error})", where=str(path),
+                         hint="run 'hwbnn compile' with the same -o") from error
+
+
+def describe(chosen, predicted, board) -> dict:
+    """Facts of the stage: board, machine, steps with their predicted cycles, estimates."""
+    config, program = chosen.config, chosen.program
+    words = _step_words(program)
+    steps = []
+    for step, cycles in zip(program.steps, predicted.steps, strict=True):
+        entry = dataclasses.asdict(cycles)
+        channels, _h, w = step.layer.out_shape
+        entry["shape"] = [channels, step.y1 - step.y0, w]
+        entry["memory"] = words[step.name]
+        steps.append(entry)
+    first = program.layers[0].in_shape
+    return {
+        "board": {"name": board.name, "part": board.part, "baud": board.baud,
+                  "budget": dataclasses.asdict(board.budget)},
+        "machine": {
+            "shape": (f"S={config.channels_in} P={config.lanes} T={config.pixels} "
+                      f"K={config.dense_inputs}"),
+            "text": _machine_text(config),
+            "memories": [
+                {"name": name, "width": width, "depth": depth, "ebr": _blocks(width, depth)}
+                for name, (width, depth) in config.memories().items()
+            ],
+        },
+        "steps": steps,
+        "latency": predicted.latency,
+        "interval": predicted.interval,
+        "image_bytes": first[0] * first[1] * first[2],
+        "estimate": estimates(chosen),
+    }
+
+
+def _blocks(width: int, depth: int) -> dict:
+    return {"value": ebr_blocks(width, depth), "unit": "", "path": "estimate",
+            "basis": "port shapes"}
+
+
+def _machine_text(config) -> str:
+    return (
+        f"S = {config.channels_in} input channels, P = {config.lanes} lanes, T = {config.pixels} "
+        f"pixels: {config.array_macs:,} binary MAC a cycle. K = {config.dense_inputs} multi-bit "
+        f"inputs a lane: {config.dense_macs:,} multiplications a cycle. Kernels of "
+        f"{config.id_bits} bits, maps of {config.feature_bits} bits, weights of "
+        f"{config.weight_bits} bits, RPReLU by {config.rprelu}."
+    )
+
+
+def _step_words(program: Program) -> dict[str, int]:
+    """Words of weight memory that each step's layer takes."""
+    lanes = program.config.lanes
+    return {step.name: step.n_og * step.n_ig * lanes for step in program.steps}
+
+
+def claims(graph: Graph, chosen) -> dict:
+    """The paper's count, and the same machine with one-bit kernels where it exists."""
+    total = bops.claim(bops.binary_layers(graph))
+    memories = chosen.config.memories()
+    found = {
+        "bops": float(total.bops),
+        "plain_bops": float(total.plain_bops),
+        "ratio": total.ratio,
+        "weight_bits": total.weight_bits,
+        "plain_weight_bits": total.plain_weight_bits,
+        "gathers": total.gathers,
+        "adds": total.adds,
+        "kernel_ebr": _kernel_blocks(memories),
+    }
+    if total.weight_bits < total.plain_weight_bits:
+        found["plain"] = _one_bit_machine(graph, chosen)
+    return found
+
+
+def _kernel_blocks(memories: dict) -> dict:
+    total = sum(ebr_blocks(*memories[name]) for name in KERNEL_MEMORIES if name in memories)
+    return {"value": total, "unit": "", "path": "estimate", "basis": "port shapes"}
+
+
+def _one_bit_machine(graph: Graph, chosen) -> dict:
+    """Predicted cycles of the same array with plain kernels; says why where it cannot exist."""
+    from .schedule import schedule
+    from .shape import Shape, derive
+    from .stages import one_bit
+
+    config = chosen.config
+    shape = Shape(config.channels_in, config.lanes, config.pixels, config.dense_inputs)
+    try:
+        program = derive(one_bit(graph), shape, psum_depth=config.psum_depth,
+                         const_words=config.const_words)
+    except DoesNotFit as error:
+        return {"why_not": str(error)}
+    return {"interval": schedule(program).interval,
+            "kernel_ebr": _kernel_blocks(program.config.memories())}

@@ -1,0 +1,21 @@
+"""Make a folder of vectors into a cocotb test that runs by itself."""
+
+import shutil
+from pathlib import Path
+
+from .network import BUILD_ARGS
+
+__all__ = ["write"]
+
+
+def write(folder: Path) -> list[Path]:
+    """Add bench, runner and Verilator's arguments to what `sim.network.write_vectors` wrote.
+
+    Returns every file that the test needs; logs and results are not among them.
+    """
+    here = Path(__file__).parent
+    shutil.copyfile(here / "bench.py", folder / "bench.py")
+    shutil.copyfile(here / "rerun.py", folder / "run.py")
+    (folder / "verilator.txt").write_text("\n".join(BUILD_ARGS) + "\n")
+    names = ("bench.py", "run.py", "verilator.txt", "run.json", "vectors.npz", "memories")
+    return [folder / name for name in names]
