@@ -178,7 +178,7 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
 def _scan(program: Program) -> int:
     """Cycles from the last step's end to the end of the scan of the logits."""
     lanes, classes = program.config.lanes, program.layers[-1].out_shape[0]
-    return 2 * -(-classes // lanes) + classes
+    return 2 * -(-classes // lanes) + classes + 1
 
 
 def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:

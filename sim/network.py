@@ -105,7 +105,7 @@ def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose
 
 BUILD_ARGS = (
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE",
+    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-ASCRANGE",
     "-CFLAGS", "-O1",
 )
 # the bench sees the top's ports and, by their own pragma, the memories; with everything visible

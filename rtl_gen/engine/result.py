@@ -19,12 +19,13 @@ class ResultScan(wiring.Component):
         Scan from this feature word on; index of the last class.
     o_busy, o_read, o_addr, i_word : feature memory read port while busy
     o_done : Out(1)
-        Pulse with the last logit stored.
-    o_class : Out(16), o_addr ...
+        Pulse: all logits are stored and ``o_class`` is final.
+    o_class : Out(16)
     i_logit_addr : In, o_logit : Out(signed(feature_bits))
         Read port of the logit memory for the host, one cycle.
 
-    A word of P logits takes P + 2 cycles, the last one only as many as it has classes.
+    A word of P logits takes P + 2 cycles, the last one only as many as it has classes, and the
+    pulse one more.
     """
 
     def __init__(self, config: EngineConfig):
@@ -91,8 +92,10 @@ class ResultScan(wiring.Component):
             with m.State("SCAN"):
                 m.d.comb += [self.o_busy.eq(1), scanning.eq(1)]
                 with m.If(index == self.i_last):
-                    m.d.comb += self.o_done.eq(1)
-                    m.next = "IDLE"
+                    m.next = "DONE"
                 with m.Elif(lane == p - 1):
                     m.next = "READ"
+            with m.State("DONE"):
+                m.d.comb += self.o_done.eq(1)
+                m.next = "IDLE"
         return m
