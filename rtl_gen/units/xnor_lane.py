@@ -9,7 +9,12 @@ from .popcount import Sum, plan_popcount, postorder
 
 __all__ = ["LanePlan", "XnorLane", "adder_of"]
 
-CHAIN_POSITIONS = 32  # four ECP5 tiles; longer chains save little area and cost carry delay
+# A chain holds whole subtrees of the counting tree of at most EARLY_PRODUCTS products, so that
+# their inner nets stay within it, or late sums, whose operands come from far away. Lengths are in
+# positions, eight of which are an ECP5 tile; timing analysis sees one carry through a whole chain.
+EARLY_PRODUCTS = 15
+EARLY_CHAIN = 20
+LATE_CHAIN = 16
 
 
 class LanePlan:
@@ -42,14 +47,33 @@ class LanePlan:
         self.taken = tuple(tuple(sorted(indices)) for indices in taken)
         self.order = tuple(index for indices in self.taken for index in indices)
         self.complemented = frozenset(s.y for s in self.sums if isinstance(s.y, int))
-        self.chains = [[]]
-        length = 1
-        for s in self.sums:
-            if length + s.width + 1 > CHAIN_POSITIONS:
-                self.chains.append([])
-                length = 1
-            self.chains[-1].append(s)
-            length += s.width + 1
+        units, late = [], []
+        _split(self.root, units, late)
+        self.chains = _fill(units, EARLY_CHAIN) + _fill([[s] for s in late], LATE_CHAIN)
+
+
+def _split(root: Sum, units: list[list[Sum]], late: list[Sum]) -> None:
+    """Collect the subtrees of a few products in ``units`` and the sums above them in ``late``."""
+    if root.n <= EARLY_PRODUCTS:
+        units.append(postorder(root))
+        return
+    for operand in (root.x, root.y):
+        if isinstance(operand, Sum):
+            _split(operand, units, late)
+    late.append(root)
+
+
+def _fill(units: list[list[Sum]], longest: int) -> list[list[Sum]]:
+    """Chains of at most ``longest`` positions, but at least one unit, of undivided units."""
+    chains, length = [], longest
+    for unit in units:
+        positions = sum(s.width + 1 for s in unit)
+        if length + positions > longest:
+            chains.append([])
+            length = 1
+        chains[-1] += unit
+        length += positions
+    return chains
 
 
 class XnorLane(wiring.Component):

@@ -16,7 +16,9 @@ CHAINS = {
 }
 for n_inputs in (9, 40, 288):
     for k, sums in enumerate(LanePlan(n_inputs).chains):
-        CHAINS[f"lane {n_inputs} chain {k}"] = [adder_of(s) for s in sums]
+        adders = [adder_of(s) for s in sums]
+        if adders not in CHAINS.values():
+            CHAINS[f"lane {n_inputs} chain {k}"] = adders
 
 
 @pytest.mark.parametrize("adders", CHAINS.values(), ids=CHAINS)
