@@ -11,6 +11,7 @@ from amaranth.hdl import ClockSignal, Const, Instance, ResetSignal
 from amaranth.lib import memory, wiring
 
 from . import tools
+from .ebr import port_shape
 
 VERILOG = Path(__file__).parent / "verilog"
 # What emitted modules instantiate by name.
@@ -84,6 +85,7 @@ class EmitPlatform:
             p_WIDTH=width,
             p_DEPTH=depth,
             p_NAME=name,
+            p_COLUMN=port_shape(width, mem.depth)[1],
             p_ALLOW_COLLISION=int(mem.attrs.get("hwbnn_collision") == "old"),
             i_clk=ClockSignal(read.domain),
             i_w_en=write.en if write else Const(0),

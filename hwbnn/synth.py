@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import tools
 from .cache import Cache, digest
+from .ebr import port_shape
 from .emit import PRIMITIVES, VERILOG, Emitted
 from .memory_files import hex_text, memory_words
 from .netlist import open_carry_ends
@@ -58,7 +59,10 @@ def synthesise(
     """
     yosys = tools.find("yosys")
     words = memory_words(emitted, contents)
-    images = {name: hex_text(words.get(name, ())) for name in emitted.memories}
+    images = {
+        name: _columns(words.get(name, ()), width, port_shape(width, depth)[1])
+        for name, (width, depth) in emitted.memories.items()
+    }
     out_dir.mkdir(parents=True, exist_ok=True)
     keys: dict[str, str] = {}
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".synth-") as name:
@@ -66,8 +70,9 @@ def synthesise(
         runner = _Runner(yosys, work, out_dir, cache, progress)
         for file in PRIMITIVES:
             (work / file).write_bytes((VERILOG / file).read_bytes())
-        for memory, text in images.items():
-            (work / f"{memory}.hex").write_text(text)
+        for memory, columns in images.items():
+            for column, text in enumerate(columns):
+                (work / f"{memory}.{column:03}.hex").write_text(text)
         for module, text in emitted.modules.items():
             inner = _instantiated(text, keys)
             own = options if module == emitted.top else emitted.synth[module]
@@ -75,7 +80,7 @@ def synthesise(
             keys[module] = digest(
                 "module", str(yosys), own, text,
                 *((VERILOG / file).read_bytes() for file in PRIMITIVES),
-                *(part for m in mine for part in (m, images[m])),
+                *(part for m in mine for part in (m, *images[m])),
                 *(keys[m] for m in inner),
             )  # fmt: skip
             (work / f"{module}.il").write_text(text)
@@ -119,6 +124,12 @@ def synthesise(
         tuple(runner.stages),
         key,
     )
+
+
+def _columns(words: Iterable[int], width: int, column: int) -> list[str]:
+    """The $readmemh files of a memory's columns of blocks, from the low bits up."""
+    mask = (1 << column) - 1
+    return [hex_text(word >> low & mask for word in words) for low in range(0, width, column)]
 
 
 def _instantiated(text: str, known: Iterable[str]) -> list[str]:

@@ -17,7 +17,8 @@ CELLS = Path(__file__).parent / "cells"
 RESET_CYCLES = 4
 
 # Widths are what the sources mean; the rest is about how yosys writes and models cells.
-WARNINGS = ("WIDTHEXPAND", "WIDTHTRUNC", "PINMISSING", "MULTIDRIVEN", "INITIALDLY", "ZERODLY")
+WARNINGS = ("WIDTHEXPAND", "WIDTHTRUNC", "PINMISSING", "MULTIDRIVEN", "INITIALDLY", "ZERODLY",
+            "CASEINCOMPLETE", "UNOPTFLAT")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,8 @@
 // One memory of the engine: one write port, one synchronous read port, one clock.
 //
-//   NAME             contents come from the file NAME.hex ($readmemh, one word a line)
+//   NAME             simulation reads contents from NAME.hex ($readmemh, one word a line),
+//                    synthesis from NAME.000.hex and so on, one file for each column
+//   COLUMN           bits of a block RAM in its best port shape for this memory
 //   ALLOW_COLLISION  0: reading and writing one address in one cycle is an error, which simulation
 //                    reports and synthesis relies on; 1: such a read returns the old word
 //
@@ -11,6 +13,7 @@ module hwbnn_ram #(
     parameter WIDTH = 8,
     parameter DEPTH = 512,
     parameter NAME = "",
+    parameter COLUMN = 36,
     parameter ALLOW_COLLISION = 0
 ) (
     input clk,
@@ -24,22 +27,33 @@ module hwbnn_ram #(
 
 `ifdef SYNTHESIS
 
+    // One array for each column of blocks. Given the whole word, yosys may put several words side
+    // by side into one row of blocks; writing one word while its neighbour is read would then
+    // meet in one row, which the device does not define.
+    genvar c;
     generate
-        if (ALLOW_COLLISION) begin : g
-            (* ram_style = "block" *)
-            reg [WIDTH-1:0] mem [0:DEPTH-1];
-            initial $readmemh({NAME, ".hex"}, mem);
-            always @(posedge clk) begin
-                if (w_en) mem[w_addr] <= w_data;
-                if (r_en) r_data <= mem[r_addr];
-            end
-        end else begin : g
-            (* ram_style = "block", no_rw_check *)
-            reg [WIDTH-1:0] mem [0:DEPTH-1];
-            initial $readmemh({NAME, ".hex"}, mem);
-            always @(posedge clk) begin
-                if (w_en) mem[w_addr] <= w_data;
-                if (r_en) r_data <= mem[r_addr];
+        for (c = 0; c * COLUMN < WIDTH; c = c + 1) begin : col
+            localparam LOW = c * COLUMN;
+            localparam BITS = WIDTH - LOW < COLUMN ? WIDTH - LOW : COLUMN;
+            localparam [7:0] HUNDREDS = "0" + c / 100;
+            localparam [7:0] TENS = "0" + c / 10 % 10;
+            localparam [7:0] ONES = "0" + c % 10;
+            if (ALLOW_COLLISION) begin : g
+                (* ram_style = "block" *)
+                reg [BITS-1:0] mem [0:DEPTH-1];
+                initial $readmemh({NAME, ".", HUNDREDS, TENS, ONES, ".hex"}, mem);
+                always @(posedge clk) begin
+                    if (w_en) mem[w_addr] <= w_data[LOW+:BITS];
+                    if (r_en) r_data[LOW+:BITS] <= mem[r_addr];
+                end
+            end else begin : g
+                (* ram_style = "block", no_rw_check *)
+                reg [BITS-1:0] mem [0:DEPTH-1];
+                initial $readmemh({NAME, ".", HUNDREDS, TENS, ONES, ".hex"}, mem);
+                always @(posedge clk) begin
+                    if (w_en) mem[w_addr] <= w_data[LOW+:BITS];
+                    if (r_en) r_data[LOW+:BITS] <= mem[r_addr];
+                end
             end
         end
     endgenerate
@@ -66,7 +80,8 @@ module hwbnn_ram #(
 
     always @(posedge clk) begin
         if (w_en) begin
-            if ({1'b0, w_addr} >= DEPTH) $fatal(1, "%m (%s): write to word %0d of %0d", NAME, w_addr, DEPTH);
+            if ({1'b0, w_addr} >= DEPTH)
+                $fatal(1, "%m (%s): write to word %0d of %0d", NAME, w_addr, DEPTH);
             mem[w_addr] <= w_data;
         end
         // Past the end a block RAM returns whatever lies there: return something that shows.

@@ -210,45 +210,39 @@ module DP16KD #(
         endcase
     endfunction
 
-    // Where bit k of the word at an address lies: {word of 18, bit in it}.
-    function [14:0] place(input integer width, input [13:0] address, input integer k);
-        if (width >= 18)
-            place = {width == 36 ? {address[13:5], k >= 18} : address[13:4], 5'(k % 18)};
-        else if (width == 9)
-            place = {address[13:4], 5'(address[3] * 9 + k)};
-        else
-            place = {address[13:4], 5'(address[3] * 9 + (32'(address[2:0]) & ~(width - 1)) + k)};
+    // The bits of a word, and where it begins within a word of 18.
+    function [35:0] ones(input integer width);
+        ones = ~(36'b0) >> (36 - width);
+    endfunction
+
+    function [4:0] start(input integer width, input [13:0] address);
+        if (width >= 18) start = 0;
+        else if (width == 9) start = address[3] * 9;
+        else start = 5'(address[3] * 9 + (32'(address[2:0]) & ~(width - 1)));
     endfunction
 
     function [35:0] fetch(input integer width, input [13:0] address);
-        integer k;
-        reg [14:0] at;
-        begin
-            fetch = 0;
-            for (k = 0; k < 36; k = k + 1) if (k < width) begin
-                at = place(width, address, k);
-                fetch[k] = mem[at[14:5]][at[4:0]];
-            end
-        end
+        if (width == 36) fetch = {mem[{address[13:5], 1'b1}], mem[{address[13:5], 1'b0}]};
+        else fetch = 36'(mem[address[13:4]] >> start(width, address)) & ones(width);
     endfunction
 
-    // Whether two accesses meet in a word of 18 (or the pair of a 36-bit access).
+    // Which bits a write changes: bytes have enables in widths 18 and 36.
+    function [35:0] enabled(input integer width, input [13:0] address);
+        case (width)
+            36: enabled = {{9{address[3]}}, {9{address[2]}}, {9{address[1]}}, {9{address[0]}}};
+            18: enabled = {18'b0, {9{address[1]}}, {9{address[0]}}};
+            default: enabled = ones(width);
+        endcase
+    endfunction
+
+    // How many low address bits select within a word.
+    function integer low_bits(input integer width);
+        low_bits = width == 36 ? 5 : width == 18 ? 4 : width == 9 ? 3 : width == 4 ? 2 : width - 1;
+    endfunction
+
+    // Whether two accesses meet: the address of the wider one decides.
     function meet(input integer one, input [13:0] x, input integer two, input [13:0] y);
-        meet = one == 36 || two == 36 ? x[13:5] == y[13:5] : x[13:4] == y[13:4];
-    endfunction
-
-    function [3:0] lanes(input integer width, input [13:0] address);
-        lanes = width == 36 ? address[3:0] : width == 18 ? {2'b00, address[1:0]} : 4'b1111;
-    endfunction
-
-    // What a word reads as after a write of some of its bytes.
-    function [35:0] merge(input integer width, input [13:0] address, input [35:0] was, is);
-        integer k;
-        reg [3:0] enable;
-        begin
-            enable = lanes(width, address);
-            for (k = 0; k < 36; k = k + 1) merge[k] = enable[k / 9] ? is[k] : was[k];
-        end
+        meet = (x ^ y) >> low_bits(one > two ? one : two) == 0;
     endfunction
 
     integer row, k;
@@ -263,24 +257,29 @@ module DP16KD #(
         end
     end
 
-    wire wr_a = cea & WEA & ~RSTA & lanes(DATA_WIDTH_A, ada) != 0;
-    wire wr_b = ceb & WEB & ~RSTB & ~PSEUDO & lanes(DATA_WIDTH_B, adb) != 0;
+    wire [35:0] en_a = enabled(DATA_WIDTH_A, ada);
+    wire [35:0] en_b = enabled(DATA_WIDTH_B, adb);
+    wire wr_a = cea & WEA & ~RSTA & en_a != 0;
+    wire wr_b = ceb & WEB & ~RSTB & ~PSEUDO & en_b != 0;
     wire same = meet(DATA_WIDTH_A, ada, DATA_WIDTH_B, adb);
     wire [35:0] old_a = fetch(DATA_WIDTH_A, ada);
     wire [35:0] old_b = fetch(DATA_WIDTH_B, adb);
-    wire [35:0] new_a = merge(DATA_WIDTH_A, ada, old_a, {dib, dia});
-    wire [35:0] new_b = merge(DATA_WIDTH_B, adb, old_b, {18'b0, dib});
-    reg [14:0] at_a, at_b;
-    integer ka, kb;
+    wire [35:0] new_a = old_a & ~en_a | {dib, dia} & en_a;
+    wire [35:0] new_b = old_b & ~en_b | {18'b0, dib} & en_b;
+    wire [4:0] at_a = start(DATA_WIDTH_A, ada);
+    wire [4:0] at_b = start(DATA_WIDTH_B, adb);
+    wire [17:0] keep_a = ~(18'(ones(DATA_WIDTH_A)) << at_a);
+    wire [17:0] keep_b = ~(18'(ones(DATA_WIDTH_B)) << at_b);
 
     always @(RSTA or RSTB) if (RESETMODE != "SYNC" && (RSTA | RSTB))
         $fatal(1, "%m: asynchronous resets of DP16KD are not modelled");
 
     always @(posedge clka) begin
-        if (wr_a) for (ka = 0; ka < 36; ka = ka + 1) if (ka < DATA_WIDTH_A) begin
-            at_a = place(DATA_WIDTH_A, ada, ka);
-            mem[at_a[14:5]][at_a[4:0]] <= new_a[ka];
-        end
+        if (wr_a & DATA_WIDTH_A == 36) begin
+            mem[{ada[13:5], 1'b0}] <= new_a[17:0];
+            mem[{ada[13:5], 1'b1}] <= new_a[35:18];
+        end else if (wr_a)
+            mem[ada[13:4]] <= mem[ada[13:4]] & keep_a | 18'(new_a) << at_a;
         if (OCEA) out_a <= RSTA ? 0 : latch_a;
         if (RSTA) latch_a <= 0;
         else if (cea & ~PSEUDO) begin
@@ -290,10 +289,7 @@ module DP16KD #(
     end
 
     always @(posedge clkb) begin
-        if (wr_b) for (kb = 0; kb < 36; kb = kb + 1) if (kb < DATA_WIDTH_B) begin
-            at_b = place(DATA_WIDTH_B, adb, kb);
-            mem[at_b[14:5]][at_b[4:0]] <= new_b[kb];
-        end
+        if (wr_b) mem[adb[13:4]] <= mem[adb[13:4]] & keep_b | 18'(new_b) << at_b;
         if (OCEB) out_b <= RSTB ? 0 : latch_b;
         if (RSTB) latch_b <= 0;
         else if (ceb) begin

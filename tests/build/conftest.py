@@ -136,7 +136,7 @@ class SumEngine(wiring.Component):
             l_read.addr.eq(self.i_logit_addr),
             self.o_logit.eq(l_read.data),
         ]
-        m.d.sync += [self.o_done.eq(0), self.o_cycles.eq(self.o_cycles + 1)]
+        m.d.sync += self.o_done.eq(0)
         with m.If(n_in != self.n_pixels):
             m.d.comb += self.i_pixel.ready.eq(1)
             with m.If(self.i_pixel.valid):
@@ -146,16 +146,18 @@ class SumEngine(wiring.Component):
                     self.o_cycles.eq(0),
                 ]
         with m.Elif(age != 4):
-            m.d.sync += age.eq(age + 1)
+            m.d.sync += [age.eq(age + 1), self.o_cycles.eq(self.o_cycles + 1)]
         with m.Else():
             m.d.comb += l_write.en.eq(1)
-            m.d.sync += [age.eq(0), index.eq(index + 1)]
+            m.d.sync += [
+                age.eq(0), index.eq(index + 1), self.o_cycles.eq(self.o_cycles + 1),
+            ]  # fmt: skip
             with m.If(mult.o > best):
                 m.d.sync += [best.eq(mult.o), self.o_class.eq(index)]
             with m.If(index == self.n_classes - 1):
                 m.d.sync += [
                     index.eq(0), n_in.eq(0), total.eq(0), self.o_done.eq(1),
-                    best.eq(-(1 << 35)), self.o_cycles.eq(self.o_cycles),
+                    best.eq(-(1 << 35)),
                 ]  # fmt: skip
         return m
 
