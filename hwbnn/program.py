@@ -209,6 +209,8 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
                 Step(layer, y0, y1, 1, geo.n_og, geo.n_ig, (y1 - y0) * geo.n_x, fields, load)
             )
     steps[-1].fields["last"] = steps[-1].load["last"] = 1
+    readers = [s for s in steps if s.fields["dense"] and not s.fields["from_x"]]
+    readers[-1].fields["frees_image"] = 1
     _c, height, width = input_op.shape
     image_row = ceil_div(width, 2 * config.pixels)
     needed = tables | placement.needed | {

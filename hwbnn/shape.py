@@ -7,15 +7,23 @@ import numpy as np
 from rtl_gen.engine.config import EngineConfig
 
 from . import ints
+from .errors import DoesNotFit
 from .ir import Graph
 from .layers import Layer, extract_layers, graph_input
 from .ops import int_ops as I
 from .pack import border_constants, required_bits
 from .program import Program, program
 
-__all__ = ["Shape", "derive"]
+__all__ = ["Shape", "derive", "general_purpose", "on_machine"]
 
 MIN_DEPTH = 16
+# what a program needs -> the configuration's depth of it
+DEPTHS = {
+    "bits": "bit_depth", "image": "image_depth", "features": "feature_depth", "x": "x_depth",
+    "psum": "psum_depth", "weights": "weight_depth", "dense_weights": "dense_weight_depth",
+    "constants": "const_depth", "codebooks": "codebook_depth", "steps": "step_depth",
+    "loads": "load_depth", "pool": "pool_depth", "logits": "logit_depth",
+}
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -59,13 +67,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512,
 def _fit(layers: list[Layer], wide: EngineConfig, input_op) -> Program:
     """Shrink every depth to what the program uses."""
     needed = program(layers, wide, input_op).needed
-    names = {
-        "bits": "bit_depth", "image": "image_depth", "features": "feature_depth", "x": "x_depth",
-        "psum": "psum_depth", "weights": "weight_depth", "dense_weights": "dense_weight_depth",
-        "constants": "const_depth", "codebooks": "codebook_depth", "steps": "step_depth",
-        "loads": "load_depth", "pool": "pool_depth", "logits": "logit_depth",
-    }
-    depths = {names[k]: max(MIN_DEPTH, v) for k, v in needed.items()}
+    depths = {DEPTHS[k]: max(MIN_DEPTH, v) for k, v in needed.items()}
     config = dataclasses.replace(wide, **depths)
     # narrower addresses change no count except the step's own words
     steps = program(layers, config, input_op).needed["steps"]
@@ -114,3 +116,57 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
 
 def _feature_bits(graph: Graph) -> int:
     return int(np.max([n.op.bits for n in graph if isinstance(n.op, I.Saturate)]))
+
+
+def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier") -> EngineConfig:
+    """An engine of ``shape`` for any small network: wide menus and memories, nothing derived."""
+    return EngineConfig(
+        **dataclasses.asdict(shape),
+        id_bits=id_bits,
+        rprelu=rprelu,
+        affine_shifts=(4, 6, 8, 10, 12, 14, 16, 18),
+        prescales=(0, 4, 8, 12),
+        gsum_shifts=tuple(range(12)),
+        weight_depth=2048,
+        dense_weight_depth=2048,
+        const_depth=4096,
+        codebook_depth=4096,
+        feature_depth=2048,
+        x_depth=1024,
+        bit_depth=512,
+        image_depth=512,
+        psum_depth=160,
+        step_depth=512,
+        load_depth=64,
+        logit_depth=64,
+    )
+
+
+def on_machine(graph: Graph, config: EngineConfig) -> Program:
+    """The program of ``graph`` for an engine that exists already.
+
+    Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
+    """
+    layers = extract_layers(graph)
+    needs = _arithmetic(graph, layers, graph.types())
+    for name in ("feature_bits", "slope_shift", "image_frac"):
+        if needs[name] != getattr(config, name):
+            raise DoesNotFit(f"{name} must be {getattr(config, name)}, not {needs[name]}")
+    if needs["rprelu"] not in ("none", config.rprelu):
+        raise DoesNotFit(f"the engine's RPReLU is '{config.rprelu}', not '{needs['rprelu']}'")
+    for name in ("id_bits", "weight_bits", "acc_bits", "z_bits", "bias_bits"):
+        if needs[name] > getattr(config, name):
+            raise DoesNotFit(f"needs {name} {needs[name]}, the engine has {getattr(config, name)}")
+    for name in ("affine_shifts", "prescales", "gsum_shifts"):
+        missing = set(needs[name]) - set(getattr(config, name))
+        if missing:
+            raise DoesNotFit(f"needs {name} {sorted(missing)}, which the engine does not offer")
+    result = program(layers, config, graph_input(graph).op)
+    for memory, words in result.needed.items():
+        available = getattr(config, DEPTHS[memory])
+        if words > available:
+            raise DoesNotFit(
+                f"{memory} needs {words} words, the engine has {available} ({words - available} "
+                "short)"
+            )
+    return result

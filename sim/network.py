@@ -242,27 +242,35 @@ def _run(simulator: Path, work: Path) -> dict:
     tool = tools.find("verilator")
     with _environment(tool):
         runner = _Runner()
-        results = runner.test(
-            test_module="sim.bench",
-            hdl_toplevel="engine",
-            hdl_toplevel_lang="verilog",
-            build_dir=simulator,
-            test_dir=work,
-            plusargs=[f"+IMAGES={work.resolve() / 'memories'}"],
-            extra_env={"HWBNN_RUN": str(work.resolve()), "COCOTB_LOG_LEVEL": "WARNING",
-                       "PYTHONWARNINGS": "error"},
-            log_file=work / "simulation.log",
-            results_xml=str(work.resolve() / "results.xml"),
-        )
+        try:
+            results = runner.test(
+                test_module="sim.bench",
+                hdl_toplevel="engine",
+                hdl_toplevel_lang="verilog",
+                build_dir=simulator,
+                test_dir=work,
+                plusargs=[f"+IMAGES={work.resolve() / 'memories'}"],
+                extra_env={"HWBNN_RUN": str(work.resolve()), "COCOTB_LOG_LEVEL": "WARNING",
+                           "PYTHONWARNINGS": "error"},
+                log_file=work / "simulation.log",
+                results_xml=str(work.resolve() / "results.xml"),
+            )
+        except RuntimeError as error:  # the simulator stopped itself
+            raise _early_end(work) from error
     n_tests, n_failed = get_results(results)
     result = work / "result.json"
     if n_tests != 1 or not result.exists():
-        log = (work / "simulation.log").read_text().splitlines()
-        reason = next((x for x in log if "fatal" in x.lower() or "Error" in x), "see the log")
-        kept = Path(tempfile.gettempdir()) / "hwbnn-simulation.log"
-        shutil.copy(work / "simulation.log", kept)
-        raise ToolError(f"the simulation ended early: {reason.strip()} ({kept})", where="verilator")
+        raise _early_end(work)
     parsed = json.loads(result.read_text())
     if n_failed and not parsed["problems"]:
         raise ToolError("the bench failed without a mismatch", where="sim.bench")
     return parsed
+
+
+def _early_end(work: Path) -> ToolError:
+    """Why a simulation did not come to its end; its log is kept."""
+    log = (work / "simulation.log").read_text().splitlines()
+    reason = next((x for x in log if "fatal" in x.lower() or "Error" in x), "see the log")
+    kept = Path(tempfile.gettempdir()) / "hwbnn-simulation.log"
+    shutil.copy(work / "simulation.log", kept)
+    return ToolError(f"the simulation ended early: {reason.strip()} ({kept})", where="verilator")

@@ -29,9 +29,10 @@ def random_network(
     size: int | None = None,
     max_blocks: int = 3,
     classes: int | None = None,
+    max_tau: int = 9,
 ) -> RandomNetwork:
     """Draw a network: stem, residual blocks with optional stride 2, pool, classifier."""
-    builder = _Builder(rng, max_channels)
+    builder = _Builder(rng, max_channels, max_tau)
     size = size or int(rng.integers(4, 13))
     builder.stem(size)
     for _ in range(int(rng.integers(1, max_blocks + 1))):
@@ -40,8 +41,8 @@ def random_network(
 
 
 class _Builder:
-    def __init__(self, rng, max_channels):
-        self.rng, self.max_channels = rng, max_channels
+    def __init__(self, rng, max_channels, max_tau):
+        self.rng, self.max_channels, self.max_tau = rng, max_channels, max_tau
         self.nodes: list[Node] = []
         self.features: set[str] = set()
         self.count = 0
@@ -81,13 +82,14 @@ class _Builder:
 
     def binary_weight(self, out, inp):
         rng = self.rng
-        tau = int(rng.integers(1, 10))
+        tau = int(rng.integers(1, self.max_tau + 1))
         self.features.add(f"tau {tau}")
         codes = rng.choice(512, size=2**tau, replace=False) if tau < 9 else np.arange(512)
         codebook = (((codes[:, None] >> np.arange(9)) & 1) * 2 - 1).astype(np.int8)
         ids = rng.integers(0, 2**tau, (out, inp))
         weight = codebook[ids].reshape(out, inp, 3, 3)
         return (weight, codebook, ids) if tau < 9 else (weight, None, None)
+
 
     def block(self):
         rng = self.rng

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from .network import BUILD_ARGS
+from .network import BUILD_ARGS, VISIBLE
 
 __all__ = ["write"]
 
@@ -17,5 +17,7 @@ def write(folder: Path) -> list[Path]:
     shutil.copyfile(here / "bench.py", folder / "bench.py")
     shutil.copyfile(here / "rerun.py", folder / "run.py")
     (folder / "verilator.txt").write_text("\n".join(BUILD_ARGS) + "\n")
-    names = ("bench.py", "run.py", "verilator.txt", "run.json", "vectors.npz", "memories")
+    (folder / "visible.vlt").write_text(VISIBLE)
+    names = ("bench.py", "run.py", "verilator.txt", "visible.vlt", "run.json", "vectors.npz",
+             "memories")
     return [folder / name for name in names]

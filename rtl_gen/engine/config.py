@@ -209,6 +209,7 @@ class EngineConfig:
                 "from_x": 1,  # dense input is the X memory, else the image
                 "source": 1,  # bit buffer read
                 "last": 1,  # the frame's last step
+                "frees_image": 1,  # nobody reads the image after this step
                 "n_og": 12,  # output channel groups of P, less one
                 "n_ig": 12,  # input groups (S channels, K inputs), less one
                 "n_y": 10,  # rows of the range, less one
@@ -243,7 +244,7 @@ class EngineConfig:
                 "x_mode": 2,  # 0 none, 1 map, 2 pooled 2x2, 3 channel sums
                 "x_write": xa,
                 "x_write_step": xa,
-                "gsum": 2,
+                "gsum": 4,
                 "n_classes": _bits(self.logit_depth),  # of the last step, less one
                 "offset0": 14,
                 "offset1": 14,

@@ -259,7 +259,7 @@ class Sequencer(wiring.Component):
                 with m.If(drain == 0):
                     m.d.comb += [
                         self.o_step_done.eq(1),
-                        self.o_image_free.eq(step.dense & ~step.from_x),
+                        self.o_image_free.eq(step.frees_image),
                     ]
                     m.next = "WAIT"
                     with m.If(step.last):

@@ -46,7 +46,7 @@ class XMap(wiring.Component):
             {
                 "i_setup": In(1),
                 "i_mode": In(2),
-                "i_gsum": In(2),
+                "i_gsum": In(4),
                 "i_addr": In(address),
                 "i_step": In(address),
                 "i_x": In(data.ArrayLayout(signed(f), p * t)),
