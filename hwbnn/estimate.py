@@ -1,0 +1,63 @@
+"""Resources of an engine before synthesis: exact for block RAM and multipliers, fitted for LUTs.
+
+The coefficients come from our own post-route results; `benchmarks/fit` keeps those and the error
+of each prediction.
+"""
+
+import dataclasses
+
+from rtl_gen.engine.config import EngineConfig
+
+from .ebr import ebr_blocks
+
+__all__ = ["Resources", "estimate"]
+
+# TRELLIS_COMB, from routed designs on LFE5U-85F
+PER_ARRAY_MAC = 1.62
+PER_LANE = 420.0
+PER_DENSE_MAC = 34.0
+PER_WINDOW_BIT = 4.6  # window multiplexers, bit map merge
+PER_LANE_CONSTANT = 0.25  # a bit of the constants of a lane
+BASE = 1500.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """Predicted use (path: estimate): TRELLIS_COMB, flip-flops, block RAMs, multipliers."""
+
+    comb: int
+    ff: int
+    ebr: int
+    dsp: int
+
+
+def estimate(config: EngineConfig) -> Resources:
+    """Resources of the engine of ``config``."""
+    lanes = config.lanes * config.pixels
+    per_lane_dsp = 2 if config.rprelu == "multiplier" else 1
+    window = 9 * config.channels_in * config.pixels + 2 * config.pixels * config.channels_in * 3
+    comb = (
+        PER_ARRAY_MAC * config.array_macs
+        + PER_LANE * lanes
+        + PER_DENSE_MAC * config.dense_macs
+        + PER_WINDOW_BIT * window
+        + PER_LANE_CONSTANT * config.const_layout.size * config.lanes
+        + BASE
+    )
+    if config.has_codebook:
+        # a 9-bit table in distributed RAM per input channel
+        comb += config.channels_in * (9 * max(1, 1 << (config.id_bits - 4)) * 1.5 + 9)
+    ff = (
+        4.5 * config.array_macs
+        + 420 * lanes
+        + config.dense_macs * (2 * config.weight_bits + 28)
+        + 2 * config.const_layout.size * config.lanes
+        + 3 * window
+        + 3500
+    )
+    ebr = sum(
+        ebr_blocks(width, depth) for width, depth in config.memories().values()
+    )
+    return Resources(
+        round(comb), round(ff), ebr, config.dense_macs + per_lane_dsp * lanes
+    )

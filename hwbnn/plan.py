@@ -1,0 +1,208 @@
+"""Choose the array shape for a network and a board, and say why nothing fits when nothing does."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+from rtl_gen.engine.config import EngineConfig
+
+from .errors import DoesNotFit, UserError
+from .estimate import Resources, estimate
+from .ir import Graph
+from .program import Program, geometry
+from .schedule import schedule
+from .shape import Shape, derive
+
+__all__ = ["Plan", "plan"]
+
+DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
+LUT_SHARE = 0.8  # of a device: fuller ones rarely route
+CLOCK_MHZ = 100.0  # assumed before place and route
+CHANNELS = (16, 32, 48, 64, 96, 128)
+LANES = (4, 6, 8, 12, 16, 24, 32)
+PIXELS = (1, 2, 4)
+DENSE = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+CONST_WORDS = (2, 4)
+FINALISTS = 6
+PLAN_KEYS = {"shape", "psum_depth", "const_words"}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """A machine for a network.
+
+    ``program`` holds configuration, placement and steps; ``estimate`` its resources (path:
+    estimate); ``tried`` the shapes that were compared.
+    """
+
+    program: Program
+    estimate: Resources
+    psum_depth: int
+    const_words: int
+    tried: list[dict] = dataclasses.field(default_factory=list)
+
+    @property
+    def config(self) -> EngineConfig:
+        return self.program.config
+
+    @property
+    def steps(self):
+        return self.program.steps
+
+    def to_json(self) -> dict:
+        """What --plan reads: edit ``shape`` by hand (S, P, T, K)."""
+        c = self.config
+        return {
+            "shape": {"S": c.channels_in, "P": c.lanes, "T": c.pixels, "K": c.dense_inputs},
+            "psum_depth": self.psum_depth,
+            "const_words": self.const_words,
+        }
+
+    @classmethod
+    def from_json(cls, doc: dict, graph: Graph) -> "Plan":
+        """The plan that ``doc`` describes. UserError names an unknown key or a bad shape."""
+        unknown = set(doc) - PLAN_KEYS
+        if unknown:
+            raise UserError(f"unknown key {sorted(unknown)[0]!r}", where="plan",
+                            hint=f"known are {', '.join(sorted(PLAN_KEYS))}")
+        given = doc.get("shape", {})
+        if set(given) != {"S", "P", "T", "K"}:
+            raise UserError("shape needs exactly S, P, T and K", where="plan")
+        shape = Shape(given["S"], given["P"], given["T"], given["K"])
+        return _make(graph, shape, doc.get("psum_depth", 512), doc.get("const_words", 4))
+
+
+def _make(graph: Graph, shape: Shape, psum_depth: int, const_words: int) -> Plan:
+    try:
+        program = derive(graph, shape, psum_depth=psum_depth, const_words=const_words)
+    except ValueError as error:
+        raise UserError(str(error), where="plan") from error
+    return Plan(program, estimate(program.config), psum_depth, const_words)
+
+
+def plan(
+    graph: Graph,
+    board,
+    *,
+    target_fps: float | None = None,
+    max_luts: int | None = None,
+    freq_mhz: float | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """The fastest machine within the board's budget, or the smallest that reaches ``target_fps``.
+
+    ``max_luts`` bounds TRELLIS_COMB (by default what places and routes in minutes). Raises
+    DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
+    a step.
+    """
+    luts = min(max_luts or DEFAULT_LUTS, round(board.budget.comb * LUT_SHARE))
+    clock = (freq_mhz or CLOCK_MHZ) * 1e6
+    base = _make(graph, Shape(16, 4, 1, 4), 512, 4)
+    candidates, nearest = [], None
+    for shape in _shapes():
+        plan_ = _quick(graph, base, shape)
+        if plan_ is None:
+            continue
+        over = _excess(plan_[1], board.budget, luts)
+        if not over:
+            candidates.append((plan_[0], plan_[1].comb, shape))
+        elif nearest is None or sum(over.values()) < sum(nearest.values()):
+            nearest = over
+    if not candidates:
+        raise DoesNotFit(*_excess_text(nearest, board))
+    candidates.sort()
+    reach = [c for c in candidates if target_fps and clock / c[0] >= target_fps]
+    if target_fps:
+        if not reach:
+            raise DoesNotFit(
+                f"{target_fps:g} frames/s is out of reach: about {clock / candidates[0][0]:.0f} at "
+                f"{clock / 1e6:g} MHz (estimate)",
+                where=board.name,
+                hint="raise --max-luts or lower --target-fps",
+            )
+        reach.sort(key=lambda c: (c[1], c[0]))
+        candidates = reach
+    return _finals(graph, board, candidates[:FINALISTS], luts, target_fps, clock, progress)
+
+
+def _finals(graph, board, candidates, luts, target_fps, clock, progress) -> Plan:
+    """Exact schedules of the best candidates decide."""
+    best, tried = None, []
+    for _cycles, _comb, shape in candidates:
+        for const_words in CONST_WORDS:
+            try:
+                made = _make(graph, shape, 512, const_words)
+            except (DoesNotFit, UserError):
+                continue
+            if _excess(made.estimate, board.budget, luts):
+                continue
+            interval = schedule(made.program).interval
+            tried.append({"shape": str(shape), "const_words": const_words,
+                          "interval": interval, **dataclasses.asdict(made.estimate)})
+            progress(f"{shape}: {interval:,} cycles a frame, about {made.estimate.comb:,} LUTs")
+            # a machine 1 % slower but clearly smaller is the better one
+            score = interval * (1 + made.estimate.comb / 4e6)
+            if target_fps:
+                score = made.estimate.comb if clock / interval >= target_fps else float("inf")
+            if best is None or score < best[0]:
+                best = (score, made)
+    if best is None:
+        raise DoesNotFit("no machine shape fits", where=board.name, hint="raise --max-luts")
+    return dataclasses.replace(best[1], tried=tried)
+
+
+def _shapes():
+    for s, p, t, k in itertools.product(CHANNELS, LANES, PIXELS, DENSE):
+        if p <= s and s % p == 0 and (k % p == 0 or p % k == 0):
+            yield Shape(s, p, t, k)
+
+
+def _quick(graph: Graph, base: Plan, shape: Shape):
+    """(cycles, resources) of a shape from closed forms; None if it cannot be."""
+    program = base.program
+    config = dataclasses.replace(
+        program.config,
+        channels_in=shape.channels_in, lanes=shape.lanes, pixels=shape.pixels,
+        dense_inputs=shape.dense_inputs,
+    )
+    scale = program.config.lanes * program.config.pixels / (shape.lanes * shape.pixels)
+    cycles = 0
+    weights = dense_weights = constants = 0
+    for layer in program.layers:
+        geo = geometry(layer, config)
+        groups = geo.height * geo.n_x
+        sweep = max(groups, shape.lanes + 1, 3)
+        cycles += max(geo.tiles * sweep, geo.n_og * (shape.lanes * 4 + 24)) + 60
+        if layer.binary:
+            weights += geo.tiles * shape.lanes
+        else:
+            dense_weights += geo.tiles * shape.lanes
+        constants += geo.n_og * shape.lanes * 4
+        if geo.n_ig > 1 and geo.n_x > 512:
+            return None
+    c = program.config
+    config = dataclasses.replace(
+        config,
+        weight_depth=max(16, weights), dense_weight_depth=max(16, dense_weights),
+        const_depth=max(16, constants),
+        feature_depth=max(16, round(c.feature_depth * scale)),
+        x_depth=max(16, round(c.x_depth * scale / config.x_banks * c.x_banks)),
+        bit_depth=max(16, round(c.bit_depth * c.channels_in * c.pixels
+                                / (shape.channels_in * shape.pixels))),
+        image_depth=max(16, c.image_depth * c.pixels // shape.pixels),
+        pool_depth=max(16, c.pool_depth * c.pixels // shape.pixels),
+        psum_depth=512,
+    )
+    return cycles, estimate(config)
+
+
+def _excess(r: Resources, budget, luts: int) -> dict[str, int]:
+    """What exceeds the budget, by how much."""
+    limits = {"comb": luts, "ff": budget.ff, "ebr": budget.ebr, "dsp": budget.dsp}
+    return {k: getattr(r, k) - v for k, v in limits.items() if getattr(r, k) > v}
+
+
+def _excess_text(over: dict[str, int], board) -> tuple[str]:
+    names = {"comb": "LUTs", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
+    text = ", ".join(f"{v:,} {names[k]} too many" for k, v in over.items())
+    return (f"{board.name}: no machine shape fits; the nearest takes {text}",)
