@@ -89,9 +89,11 @@ def plan(
     freq_mhz: float | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Plan:
-    """The fastest machine within the board's budget, or the smallest that reaches ``target_fps``.
+    """The best machine within the board's budget.
 
-    ``max_luts`` bounds TRELLIS_COMB (by default what places and routes in minutes). Raises
+    With ``target_fps`` the smallest that reaches it, with ``max_luts`` the fastest within so many
+    TRELLIS_COMB; with neither, the one with the least cycles times the root of its LUTs among
+    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. Raises
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.
     """
@@ -120,12 +122,18 @@ def plan(
                 where=board.name,
                 hint="raise --max-luts or lower --target-fps",
             )
-        reach.sort(key=lambda c: (c[1], c[0]))
         candidates = reach
-    return _finals(graph, board, candidates[:FINALISTS], luts, target_fps, clock, progress)
+
+    def score(cycles, comb):
+        if target_fps:
+            return comb if clock / cycles >= target_fps else float("inf")
+        return cycles if max_luts else cycles * comb**0.5
+
+    candidates.sort(key=lambda c: score(c[0], c[1]))
+    return _finals(graph, board, candidates[:FINALISTS], luts, score, progress)
 
 
-def _finals(graph, board, candidates, luts, target_fps, clock, progress) -> Plan:
+def _finals(graph, board, candidates, luts, score, progress) -> Plan:
     """Exact schedules of the best candidates decide."""
     best, tried = None, []
     for _cycles, _comb, shape in candidates:
@@ -140,12 +148,9 @@ def _finals(graph, board, candidates, luts, target_fps, clock, progress) -> Plan
             tried.append({"shape": str(shape), "const_words": const_words,
                           "interval": interval, **dataclasses.asdict(made.estimate)})
             progress(f"{shape}: {interval:,} cycles a frame, about {made.estimate.comb:,} LUTs")
-            # a machine 1 % slower but clearly smaller is the better one
-            score = interval * (1 + made.estimate.comb / 4e6)
-            if target_fps:
-                score = made.estimate.comb if clock / interval >= target_fps else float("inf")
-            if best is None or score < best[0]:
-                best = (score, made)
+            rank = (score(interval, made.estimate.comb), made.estimate.comb)
+            if best is None or rank < best[0]:
+                best = (rank, made)
     if best is None:
         raise DoesNotFit("no machine shape fits", where=board.name, hint="raise --max-luts")
     return dataclasses.replace(best[1], tried=tried)
