@@ -207,7 +207,7 @@ def run(
                 out.write(line)
                 line = line.rstrip()
                 last = line or last
-                if not first_error and "error" in line.lower():
+                if not first_error and re.search("error|fatal", line, re.I):
                     first_error = line
                 if on_line is not None:
                     on_line(line)
