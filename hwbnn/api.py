@@ -206,10 +206,12 @@ def infer(source: str | Path, images: str | Path, path: str, options: Options | 
 def _infer(options: Options, graph: Graph, source, path: str, progress: Quiet) -> Inference:
     images = load_images(source, graph)
     if path == "torch-float":
-        logits = stages.torch_logits(options, images.x)
+        with progress.stage(path):
+            logits = stages.torch_logits(options, images.x)
         return Inference(path, logits, logits.argmax(1).astype(np.int64), 0, None, images.names,
                          images.y)
-    result = golden.run(graph, images.x, progress=progress.count)
+    with progress.stage(path):
+        result = golden.run(graph, images.x, progress=progress.count)
     frac = graph.types()[graph.output].frac
     return Inference(path, result.logits, result.classes.astype(np.int64), frac, None,
                      images.names, images.y)
@@ -219,8 +221,9 @@ def _simulate(graph: Graph, program, source, progress: Quiet) -> Inference:
     from sim import network
 
     images = load_images(source, graph)
-    progress.line(f"simulating {len(images)} frames")
-    result = network.simulate(program, graph, images.x)
+    with progress.stage("rtl-sim"):
+        progress.line(f"simulating {len(images)} frames")
+        result = network.simulate(program, graph, images.x)
     frac = graph.types()[graph.output].frac
     return Inference("rtl-sim", result.logits, np.asarray(result.classes, np.int64), frac,
                      np.array(result.cycles, np.int64), images.names, images.y)

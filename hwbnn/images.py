@@ -118,7 +118,8 @@ def _from_npz(path: Path, graph: Graph, labelled: bool) -> Images:
         raise UserError("not a readable .npz file", where=where,
                         hint="write it with numpy.savez(path, x=images)") from error
     if x is None:
-        raise UserError(f"has no array 'x' (it holds {', '.join(names) or 'nothing'})", where=where,
+        held = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        raise UserError(f"has no array 'x' (it holds {held or 'nothing'})", where=where,
                         hint="write it with numpy.savez(path, x=images)")
     if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (h, w, c):
         shape = "x".join(map(str, x.shape)) or "a scalar"

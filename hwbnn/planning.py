@@ -17,24 +17,49 @@ KERNEL_MEMORIES = ("weights", "codebooks")
 
 def choose(graph: Graph, options, board, progress=lambda line: None):
     """The plan that the user's options ask for: an edited plan.json, or a search."""
-    from .plan import Plan, plan
+    from .plan import plan
 
     if options.plan:
-        path = Path(options.plan)
+        return _given(Path(options.plan), graph)
+    limits = {"target_fps": options.target_fps, "max_luts": options.max_luts,
+              "freq_mhz": options.freq}
+    try:
+        return plan(graph, board, **limits, progress=progress)
+    except DoesNotFit as error:
+        raise DoesNotFit(error.what, where=error.where,
+                         hint=_elsewhere(graph, board, limits) or error.hint) from error
+
+
+def _given(path: Path, graph: Graph):
+    """The machine of a plan.json that a user names."""
+    from .plan import Plan
+
+    try:
+        doc = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"is not readable ({error})", where=str(path),
+                        hint="give the plan.json of an earlier compile") from error
+    if not isinstance(doc, dict):
+        raise UserError("is not a plan", where=str(path),
+                        hint="give the plan.json of an earlier compile")
+    return Plan.from_json(doc, graph)
+
+
+def _elsewhere(graph: Graph, board, limits: dict) -> str:
+    """Names the smallest other device on which the network fits; empty if there is none."""
+    import boards
+
+    from .plan import plan
+
+    others = [boards.get_board(name) for name in boards.board_names()]
+    larger = [b for b in others if b.budget.comb > board.budget.comb]
+    for other in sorted(larger, key=lambda b: b.budget.comb):
         try:
-            doc = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"is not readable ({error})", where=str(path),
-                            hint="give the plan.json of an earlier compile") from error
-        return Plan.from_json(doc, graph)
-    return plan(
-        graph,
-        board,
-        target_fps=options.target_fps,
-        max_luts=options.max_luts,
-        freq_mhz=options.freq,
-        progress=progress,
-    )
+            plan(graph, other, **limits)
+        except DoesNotFit:
+            continue
+        return f"it fits {other.name}"
+    return ""
 
 
 def load(path: Path, graph: Graph):
@@ -48,7 +73,7 @@ def load(path: Path, graph: Graph):
                          hint="run 'hwbnn compile' with the same -o") from error
 
 
-def describe(chosen, predicted, board) -> dict:
+def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
     """Facts of the stage: board, machine, steps with their predicted cycles, estimates."""
     config, program = chosen.config, chosen.program
     words = _step_words(program)
@@ -76,7 +101,8 @@ def describe(chosen, predicted, board) -> dict:
         "latency": predicted.latency,
         "interval": predicted.interval,
         "image_bytes": first[0] * first[1] * first[2],
-        "estimate": estimates(chosen),
+        "estimate": dataclasses.asdict(chosen.estimate),
+        "assumed_mhz": assumed_mhz,
     }
 
 

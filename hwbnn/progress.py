@@ -51,10 +51,8 @@ class Progress(Quiet):
             self._status.start()
         try:
             yield
-        except BaseException:
+        finally:
             self._stop()
-            raise
-        self._stop()
         seconds = time.monotonic() - self._start
         self._console.print(f"{name:<9} {seconds:7.1f} s", markup=False)
 
@@ -72,6 +70,8 @@ class Progress(Quiet):
         self._console.print(text, markup=False, soft_wrap=True)
 
     def _show(self) -> None:
+        if not self._stage:
+            return
         now = time.monotonic()
         text = f"{self._stage:<9} {now - self._start:7.1f} s  {self._text}"
         if self._status is not None:
@@ -83,6 +83,7 @@ class Progress(Quiet):
             self._console.print(text, markup=False, soft_wrap=True)
 
     def _stop(self) -> None:
+        self._stage = ""
         if self._status is not None:
             self._status.stop()
             self._status = None

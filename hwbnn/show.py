@@ -98,7 +98,8 @@ def verified(doc: dict) -> str:
     """What a simulation compared."""
     sim, perf = doc["simulation"], doc["performance"]
     cycles = from_json(perf["latency"]["rtl-sim"])
-    return (f"{sim['frames']} frames ({sim['images']}): {sim['words_compared']:,} memory words and "
+    frames = "1 frame" if sim["frames"] == 1 else f"{sim['frames']} frames"
+    return (f"{frames} ({sim['images']}): {sim['words_compared']:,} memory words and "
             f"every logit equal; {show(cycles)} cycles a frame, as predicted\n")
 
 

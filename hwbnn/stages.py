@@ -175,7 +175,7 @@ def plan(run):
     predicted = schedule(chosen.program)
     write_text(folder / "plan.json", json.dumps(chosen.to_json(), indent=1) + "\n")
     write_text(folder / "program.txt", program_text(chosen.program))
-    facts = planning.describe(chosen, predicted, board)
+    facts = planning.describe(chosen, predicted, board, run.options.freq or DEFAULT_MHZ)
     facts["claim"] = planning.claims(graph, chosen)
     return [folder / "plan.json", folder / "program.txt"], facts
 

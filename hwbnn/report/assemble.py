@@ -146,10 +146,9 @@ def _performance(plan: dict, verify: dict | None, build: dict | None) -> dict:
         "latency": {"estimate": _cycles(plan["latency"])},
         "interval": {"estimate": _cycles(plan["interval"])},
     }
-    if plan["estimate"].get("fmax_mhz"):
-        mhz = plan["estimate"]["fmax_mhz"]
-        doc["fps"] = {"estimate": Estimate(mhz * 1e6 / plan["interval"], "frames/s",
-                                           "planner's clock / schedule").to_json()}
+    mhz = plan["assumed_mhz"]
+    doc["fps"] = {"estimate": Estimate(mhz * 1e6 / plan["interval"], "frames/s",
+                                       f"{mhz:g} MHz assumed / schedule").to_json()}
     if verify:
         doc["latency"]["rtl-sim"] = _simulated(verify["cycles"][-1])
         doc["interval"]["rtl-sim"] = _simulated(interval(verify))

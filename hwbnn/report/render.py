@@ -70,7 +70,7 @@ def render_text(content: list[Section], width: int = 100) -> str:
         for table in section.tables:
             lines += [*text_table(table), ""]
         for paragraph in section.text:
-            lines += [*textwrap.wrap(paragraph, width), ""]
+            lines += [*textwrap.wrap(paragraph, width, break_on_hyphens=False), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -44,6 +44,10 @@ def _facts(rows) -> Table:
     return table
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def _summary(doc: dict) -> Section:
     net, board, perf = doc["network"], doc.get("board"), doc.get("performance", {})
     section = Section("Summary")
@@ -81,7 +85,7 @@ def _summary(doc: dict) -> Section:
     if "simulation" in doc:
         sim = doc["simulation"]
         section.text.append(
-            f"Simulation: {sim['frames']} frames back to back ({sim['images']}), "
+            f"Simulation: {_count(sim['frames'], 'frame')} back to back ({sim['images']}), "
             f"{sim['words_compared']:,} memory words and every logit equal to the integer network; "
             "cycles of every frame as predicted.")
     section.text += [f"Warning: {w}" for w in doc["warnings"]]
@@ -100,7 +104,8 @@ def _performance(doc: dict) -> Table:
         table.add("Fmax", None, None, _get(clock, "fmax"), None, "MHz")
         table.add("clock of the bitstream (PLL)", None, None, _get(clock, "clock"), None, "MHz")
     if "fps" in perf:
-        table.add("frames per second", _get(perf, "fps", "estimate"), None, None, None,
+        basis = perf["fps"]["estimate"]["basis"].split(" / ")[0]
+        table.add(f"frames per second, {basis}", _get(perf, "fps", "estimate"), None, None, None,
                   "frames/s")
     for name, key in (("at Fmax", "fmax"), ("at the bitstream's clock", "clock")):
         if f"fps_at_{key}" in perf:

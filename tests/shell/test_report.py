@@ -48,7 +48,7 @@ def facts() -> dict:
             {"name": "weights", "width": 64, "depth": 100,
              "ebr": Estimate(2, "", "port shapes").to_json()}]},
         "steps": steps, "latency": 1_099, "interval": 1_100, "image_bytes": 48,
-        "estimate": {"comb": 9_000, "ff": 7_000, "ebr": 10, "dsp": 12, "fmax_mhz": 100.0},
+        "estimate": {"comb": 9_000, "ff": 7_000, "ebr": 10, "dsp": 12}, "assumed_mhz": 100.0,
         "claim": {"bops": 200_000, "plain_bops": 450_000, "ratio": 2.25, "weight_bits": 256,
                   "plain_weight_bits": 576, "gathers": 1_024, "adds": 5_000, "kernel_ebr":
                   Estimate(2, "", "port shapes").to_json(),
