@@ -82,7 +82,8 @@ class _Builder:
 
     def binary_weight(self, out, inp):
         rng = self.rng
-        tau = int(rng.integers(1, self.max_tau + 1))
+        # the widest codebook, often: it is what a machine is made for
+        tau = self.max_tau if rng.random() < 0.15 else int(rng.integers(1, self.max_tau + 1))
         self.features.add(f"tau {tau}")
         codes = rng.choice(512, size=2**tau, replace=False) if tau < 9 else np.arange(512)
         codebook = (((codes[:, None] >> np.arange(9)) & 1) * 2 - 1).astype(np.int8)

@@ -1,0 +1,56 @@
+"""Random networks on several machine shapes: hardware equals the golden executor, cycles too."""
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hwbnn.schedule import schedule
+from sim.network import build_simulator, simulate
+
+_spec = importlib.util.spec_from_file_location("machines", Path(__file__).parent / "machines.py")
+machines = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(machines)
+
+ENOUGH = 20
+FEATURES = (
+    "stride 2", "channels not a multiple of S", "odd size", "negative scale", "negative slope",
+    "slope above 1", *(f"tau {t}" for t in range(1, 10)), "padding -1", "padding 0", "padding +1",
+)
+
+
+@pytest.mark.parametrize("name", list(machines.MACHINES))
+def test_hardware_equals_golden(name):
+    simulator = build_simulator(machines.machine(name))
+    count = 0
+    for drawn in machines.networks(name):
+        stall = 0.2 if drawn.seed % 4 == 0 else 0.0
+        try:
+            run = simulate(
+                drawn.program, drawn.graph, drawn.images, simulator=simulator, stall=stall,
+                seed=drawn.seed,
+            )
+        except Exception as error:
+            error.add_note(f"machine {name}, network seed {drawn.seed}")
+            raise
+        predicted = schedule(drawn.program, frames=len(drawn.images)).frames
+        assert run.cycles == predicted, f"machine {name}, network seed {drawn.seed}"
+        assert run.words_compared > 0
+        count += 1
+    assert count == machines.NETWORKS
+
+
+def test_coverage(capsys):
+    seen: Counter = Counter()
+    total = 0
+    for name in machines.MACHINES:
+        for drawn in machines.networks(name):
+            seen.update(drawn.features)
+            total += 1
+    with capsys.disabled():
+        print(f"\n{total} random networks on {len(machines.MACHINES)} machines:")
+        for feature in FEATURES:
+            print(f"  {feature:30s}{seen[feature]:4d}")
+    assert total >= 200
+    assert {f: seen[f] for f in FEATURES if seen[f] < ENOUGH} == {}
