@@ -1,0 +1,96 @@
+"""One post-processing lane against the integer arithmetic, with nasty constants."""
+
+import dataclasses
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from hwbnn import ints
+from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.lane import LATENCY, STAGE, Lane
+
+CONFIG = EngineConfig(
+    channels_in=16, lanes=4, dense_inputs=4, affine_shifts=(0, 6, 12, 18), prescales=(0, 4, 12),
+    acc_bits=34, z_bits=38, bias_bits=36, border_bits=15,
+)
+N = 60
+
+
+def expected(config, case):
+    c = case
+    if c["dense"]:
+        t = ints.prescale(c["acc"], config.prescales[c["prescale"]])
+    else:
+        border = c["constants"][f"border{3 * c['row'] + c['col']}"]
+        t = ints.dot_from_popcount(c["acc"], border)
+    k = c["constants"]
+    z = ints.affine(t, k["gain"], k["bias"], config.affine_shifts[c["shift"]])
+    z = ints.clamp(z + (c["residual"] if c["residual_on"] else 0), -32768, 32767)
+    if config.rprelu == "multiplier":
+        z = ints.rprelu(z, k["slope"], k["act_bias"], config.slope_shift)
+    elif config.rprelu == "shift":
+        sign = -1 if k["slope"] & 1 else 1
+        z = ints.rprelu_shift(z, sign, 7 - (k["slope"] >> 1), k["act_bias"])
+    x = ints.clamp(z, -32768, 32767)
+    return x, ints.threshold(x, k["threshold"])
+
+
+def draw(rng, config):
+    def edge(bits):
+        lo, hi = ints.signed_range(bits)
+        return rng.choice([lo, lo + 1, -1, 0, 1, hi - 1, hi, rng.randint(lo, hi)])
+
+    dense = rng.random() < 0.5
+    slope = rng.randint(0, 26) << 1 | rng.getrandbits(1)
+    if config.rprelu == "multiplier":
+        slope = edge(18)
+    constants = {"gain": edge(18), "bias": edge(34), "threshold": rng.randint(-32768, 32768),
+                 **{f"border{i}": edge(13) for i in range(9)}}
+    if config.rprelu != "none":
+        constants |= {"slope": slope, "act_bias": edge(16)}
+    return {
+        "dense": dense, "acc": edge(34) if dense else rng.randint(0, 4608),
+        "row": rng.randrange(3), "col": rng.randrange(3), "prescale": rng.randrange(3),
+        "shift": rng.randrange(4), "residual": edge(16), "residual_on": rng.getrandbits(1),
+        "constants": constants,
+    }
+
+
+@pytest.mark.parametrize("rprelu", ["multiplier", "shift", "none"])
+@pytest.mark.parametrize("seed", range(3))
+def test_lane(rprelu, seed):
+    config = dataclasses.replace(CONFIG, rprelu=rprelu)
+    rng = random.Random(seed)
+    cases = [draw(rng, config) for _ in range(N)]
+    dut = Lane(config)
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    got = []
+
+    async def bench(ctx):
+        for case in cases:
+            ctx.set(dut.i_acc, case["acc"])
+            ctx.set(dut.i_dense, case["dense"])
+            ctx.set(dut.i_prescale, case["prescale"])
+            ctx.set(dut.i_shift, case["shift"])
+            ctx.set(dut.i_residual_on, case["residual_on"])
+            ctx.set(dut.i_row_class, case["row"])
+            ctx.set(dut.i_col_class, case["col"])
+            ctx.set(dut.i_residual, 12345)  # wrong until its stage
+            layout = config.const_layout
+            ctx.set(dut.i_constants, {
+                name: case["constants"][name] % (1 << field.width) for name, field in layout
+            })
+            await ctx.tick().repeat(STAGE["residual"])
+            ctx.set(dut.i_residual, case["residual"])
+            await ctx.tick()
+            ctx.set(dut.i_residual, -999)
+            await ctx.tick().repeat(LATENCY - STAGE["residual"] - 1)
+            x = ctx.get(dut.o_x)
+            await ctx.tick()
+            got.append((x, ctx.get(dut.o_bit)))
+
+    sim.add_testbench(bench)
+    sim.run()
+    assert got == [expected(config, case) for case in cases], f"seed {seed}"
