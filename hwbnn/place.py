@@ -12,11 +12,11 @@ from rtl_gen.pll import PllSetting
 
 from . import tools
 from .cache import Cache, digest
-from .errors import UserError
+from .errors import DoesNotFit, ToolError, UserError
 from .synth import Netlist, Progress
 from .tools import Stage
 
-# Blocks that limit the clock beyond what nextpnr knows, and the cap that applies to each.
+# Blocks that limit the clock beyond what nextpnr knows: their name in a board's caps and budget.
 CAPPED = {"DP16KD": "ebr", "MULT18X18D": "dsp"}
 
 
@@ -88,12 +88,15 @@ def place_and_route(
 
     Raises
     ------
+    DoesNotFit
+        The device has too few of some block, or of LUTs.
     ToolError
-        nextpnr is missing, or failed: the design does not fit or cannot be routed.
+        nextpnr is missing, or failed.
     UserError
         The board has no pin for one of the top's ports.
     """
     nextpnr = tools.find("nextpnr-ecp5")
+    _check_blocks(netlist, board)
     constraints = "" if out_of_context else lpf(board, netlist.ports)
     # router2 ignores timing (detours of 9 ns on short nets).
     options = [*board.nextpnr, "--seed", str(seed), "--placer", "heap", "--router", "router1"]
@@ -113,13 +116,18 @@ def place_and_route(
             (work / "design.lpf").write_text(constraints)
             files = ["--json", "design.json", "--report", "timing.json"]
             files += [] if out_of_context else ["--lpf", "design.lpf", "--textcfg", made[0]]
-            usage = tools.run(
-                nextpnr,
-                [*options, *files, "--timing-allow-fail"],
-                cwd=work,
-                log=out_dir / "place-and-route.log",
-                on_line=_Narrator(progress),
-            )
+            try:
+                usage = tools.run(
+                    nextpnr,
+                    [*options, *files, "--timing-allow-fail"],
+                    cwd=work,
+                    log=out_dir / "place-and-route.log",
+                    on_line=_Narrator(progress),
+                )
+            except ToolError as error:
+                if "no BELs remaining" in error.what:
+                    raise DoesNotFit(error.what, where=board.name, hint=error.hint) from None
+                raise
             notes = dataclasses.asdict(usage)
             cache.put(key, [work / file for file in made], notes)
         for file in made:
@@ -133,6 +141,15 @@ def place_and_route(
         Stage("place and route", str(nextpnr), seconds, peak, cached),
         key,
     )
+
+
+def _check_blocks(netlist: Netlist, board: Board) -> None:
+    for cell, name in CAPPED.items():
+        used, available = netlist.cells.get(cell, 0), getattr(board.budget, name)
+        if used > available:
+            raise DoesNotFit(
+                f"{used} {cell} of {available}", where=board.name, hint="take a smaller plan"
+            )
 
 
 def cap_mhz(board: Board, used: dict[str, tuple[int, int]]) -> tuple[float, str]:

@@ -4,15 +4,19 @@ import dataclasses
 import json
 
 import pytest
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from hwbnn import build as build_module
 from hwbnn.build import TimingError, board_design, build, build_part, get_board, load_result
 from hwbnn.cache import Cache
 from hwbnn.emit import emit
-from hwbnn.errors import ToolError, UserError
+from hwbnn.errors import DoesNotFit, ToolError, UserError
 from hwbnn.place import lpf, place_and_route, retune
 from hwbnn.synth import synthesise
 from rtl_gen.pll import fastest_setting
+from rtl_gen.units.dsp import Multiplier18
 
 CLOCK = 25_000_000
 WEIGHTS = {"weights": [1, 2, 3, 4, 5]}
@@ -129,6 +133,35 @@ def test_a_failing_tool_is_named_with_its_first_error(design, cache, tmp_path):
         synthesise(emitted, {}, tmp_path, cache=cache, options="-nonsense")
     assert not (tmp_path / "design.json").exists()
     assert not list(tmp_path.glob(".synth-*"))
+
+
+class Multipliers(wiring.Component):
+    """One more than a 25F has."""
+
+    a: In(signed(18))
+    b: In(signed(18))
+    o: Out(36)
+
+    def elaborate(self, platform):
+        m = Module()
+        total = Const(0, 36)
+        for n in range(29):
+            m.submodules[f"mult{n}"] = mult = Multiplier18()
+            m.d.comb += [mult.a.eq(self.a + n), mult.b.eq(self.b)]
+            total = total ^ mult.o
+        m.d.comb += self.o.eq(total)
+        return m
+
+
+def test_a_design_that_does_not_fit_says_what_is_short(cache, tmp_path):
+    netlist = synthesise(emit(Multipliers(), "multipliers"), {}, tmp_path, cache=cache)
+    board = get_board("ulx3s", "25F")
+    options = {"cache": cache, "out_of_context": True}
+    with pytest.raises(DoesNotFit, match="ulx3s-25f: 29 MULT18X18D of 28; take a smaller plan"):
+        place_and_route(netlist, board, tmp_path, **options)
+    wrong = dataclasses.replace(board, budget=dataclasses.replace(board.budget, dsp=29))
+    with pytest.raises(DoesNotFit, match="ulx3s-25f: ERROR: .*no BELs remaining .*MULT18X18D"):
+        place_and_route(netlist, wrong, tmp_path, **options)
 
 
 def test_an_unknown_board_is_a_user_error():
