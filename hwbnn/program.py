@@ -148,6 +148,7 @@ def _place_bits(layers, config, last_use):
 class Step:
     """One descriptor: a layer over the rows ``y0 <= y < y1``, ``batch`` images per weight load.
 
+    Engines so far run one image per weight load; the packer refuses a program with another batch.
     ``fields`` fills `EngineConfig.step_layout`, ``load`` fills `load_layout`.
     """
 
@@ -259,6 +260,7 @@ def _fields(layer, geo, config, placement, input_op, y0, y1) -> dict[str, int]:
         "n_og": geo.n_og - 1,
         "n_ig": geo.n_ig - 1,
         "n_y": y1 - y0 - 1,
+        "batch": 0,
         "n_x": geo.n_x - 1,
         "h_in": h_in,
         "w_in": w_in,

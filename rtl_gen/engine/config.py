@@ -213,6 +213,7 @@ class EngineConfig:
                 "n_og": 12,  # output channel groups of P, less one
                 "n_ig": 12,  # input groups (S channels, K inputs), less one
                 "n_y": 10,  # rows of the range, less one
+                "batch": 5,  # images per weight load, less one; engines so far take one
                 "n_x": 10,  # groups of T pixels issued per row, less one
                 "h_in": 10,
                 "w_in": 10,
