@@ -25,7 +25,7 @@ STAGES = {
     "evaluate": ("check",),
     "plan": ("check",),
     "rtl": ("plan",),
-    "verify": ("check", "plan"),
+    "verify": ("check", "plan", "rtl"),
     "build": ("plan",),
     "report": ("check", "evaluate", "plan", "rtl", "verify", "build"),
 }

@@ -249,10 +249,17 @@ def verify(run):
 
 
 def compare_cycles(predicted, result) -> None:
-    """Raise Mismatch unless every frame took the cycles that the schedule says."""
-    for n, (wanted, got) in enumerate(zip(predicted.frames, result.cycles, strict=True)):
+    """Raise Mismatch unless every frame, and every step of the last one, took the cycles that the
+    schedule says."""
+    from .report.assemble import step_cycles
+
+    pairs = [(f"frame {n}", wanted, got) for n, (wanted, got)
+             in enumerate(zip(predicted.frames, result.cycles, strict=True))]
+    pairs += [(step.name, step.cycles, got) for step, got
+              in zip(predicted.steps, step_cycles(result.steps[-1]), strict=True)]
+    for where, wanted, got in pairs:
         if wanted != got:
-            raise Mismatch(f"{wanted} cycles predicted, {got} simulated", where=f"frame {n}",
+            raise Mismatch(f"{wanted} cycles predicted, {got} simulated", where=where,
                            hint="please report it: the cycle model is wrong for this network")
 
 

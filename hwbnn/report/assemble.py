@@ -77,8 +77,8 @@ def _percent(macs: int, capacity: int, cycles: int) -> float:
 
 def _layers(plan: dict, verify: dict | None) -> list[dict]:
     """A row per step: what it computes, its cycles both ways, its share of the array."""
-    ends = verify["step_ends"][-1] if verify else None
-    rows, before = [], 0
+    took = step_cycles(verify["step_ends"][-1]) if verify else None
+    rows = []
     for i, step in enumerate(plan["steps"]):
         row = {k: step[k] for k in ("name", "kind", "shape", "macs", "bound", "memory")}
         row["cycles"] = {"estimate": _cycles(step["cycles"])}
@@ -87,13 +87,17 @@ def _layers(plan: dict, verify: dict | None) -> list[dict]:
         row["overhead"] = _cycles(step["overhead"])
         share = _percent(step["macs"], step["capacity"], step["cycles"])
         row["utilisation"] = {"estimate": Estimate(share, "%", SCHEDULE).to_json()}
-        if ends:
-            took, before = ends[i] - before, ends[i]
-            row["cycles"]["rtl-sim"] = _simulated(took)
-            share = _percent(step["macs"], step["capacity"], took)
+        if took:
+            row["cycles"]["rtl-sim"] = _simulated(took[i])
+            share = _percent(step["macs"], step["capacity"], took[i])
             row["utilisation"]["rtl-sim"] = _simulated(share, "%")
         rows.append(row)
     return rows
+
+
+def step_cycles(ends: list[int]) -> list[int]:
+    """Cycles of each step, from the cycle of a frame (the first is 0) in which each one ends."""
+    return [end - before for before, end in zip([-1, *ends[:-1]], ends, strict=True)]
 
 
 def _totals(plan: dict, verify: dict | None) -> dict:
@@ -110,8 +114,7 @@ def _totals(plan: dict, verify: dict | None) -> dict:
                  "of_the_frame": {"estimate": Estimate(
                      _percent(macs, capacity, plan["interval"]), "%", SCHEDULE).to_json()}}
         if verify:
-            ends = verify["step_ends"][-1]
-            took = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+            took = step_cycles(verify["step_ends"][-1])
             own = sum(t for t, s in zip(took, plan["steps"], strict=True) if s["kind"] == kind)
             entry["in_its_steps"]["rtl-sim"] = _simulated(_percent(macs, capacity, own), "%")
             entry["of_the_frame"]["rtl-sim"] = _simulated(

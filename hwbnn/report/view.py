@@ -87,7 +87,7 @@ def _summary(doc: dict) -> Section:
         section.text.append(
             f"Simulation: {_count(sim['frames'], 'frame')} back to back ({sim['images']}), "
             f"{sim['words_compared']:,} memory words and every logit equal to the integer network; "
-            "cycles of every frame as predicted.")
+            "cycles of every frame and step as predicted.")
     section.text += [f"Warning: {w}" for w in doc["warnings"]]
     return section
 
@@ -126,7 +126,7 @@ def _layers(doc: dict) -> Section | None:
         Column("waiting", "estimate", "cycles"),
         Column("utilisation, estimate", "estimate", "%"),
         Column("utilisation, rtl-sim", "rtl-sim", "%"),
-        Column("bound"), Column("memory words"),
+        Column("bound"), Column("weight words"),
     )
     for row in doc["layers"]:
         table.add(row["name"], row["kind"], "x".join(map(str, row["shape"])), row["macs"],

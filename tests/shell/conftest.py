@@ -32,6 +32,12 @@ def state():
 
 
 @pytest.fixture
+def imagenet_state():
+    """The same with a 7x7 stem and a max-pool."""
+    return make_state(stem="imagenet")
+
+
+@pytest.fixture
 def save(tmp_path):
     """save(content, name) -> path."""
 

@@ -250,3 +250,11 @@ def test_an_internal_error_keeps_its_traceback(network, tmp_path):
                           capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ZeroDivisionError: ours" in done.stderr
+
+
+def test_a_layer_without_hardware_is_named(hwbnn, save, imagenet_state):
+    path = save(imagenet_state)
+    result = hwbnn("check", path, "--input-size", "64")
+    assert result.exit_code == 4
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: maxpool: FMaxPool2d has no integer form")

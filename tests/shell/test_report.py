@@ -57,7 +57,7 @@ def facts() -> dict:
     }
     verify = {"images": "test.npz", "frames": 3, "words_compared": 12_345, "tool": "verilator 5",
               "cycles": [1_099] * 3, "starts": [10, 1_110, 2_210],
-              "step_ends": [[400, 1_000]] * 3}
+              "step_ends": [[399, 999]] * 3}
     build = {"board": "ulx3s-85f", "clock_mhz": 105.0, "fmax_mhz": 110.0, "cap_mhz": 156.0,
              "cap_by": "MULT18X18D", "target_mhz": 100.0, "seed": 1, "file": "net.bit",
              "used": {"TRELLIS_COMB": [10_000, 83_640], "TRELLIS_FF": [7_000, 83_640],
