@@ -19,7 +19,7 @@ def pack(program: Program) -> dict[str, list[int]]:
     config = program.config
     for step in program.steps:
         if step.batch != 1:
-            raise ValueError(f"{step.name}: engines run one image per weight load, not {step.batch}")
+            raise ValueError(f"{step.name}: engines run one image per load, not {step.batch}")
     images: dict[str, list[int]] = {
         name: [] for name in ("weights", "dense_weights", "constants", "codebooks")
     }
