@@ -1,7 +1,9 @@
 """The command `hwbnn`: arguments in, one-line errors out. Work is done in `hwbnn.api`."""
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -21,6 +23,9 @@ class _Group(click.Group):
         extra.setdefault("prog_name", "hwbnn")
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
+        # Ending as by ctrl-c stops the tools that run, too.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             status = super().main(*args, standalone_mode=False, **extra)
         except HwbnnError as error:

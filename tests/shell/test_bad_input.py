@@ -3,8 +3,10 @@ and nothing left that looks finished."""
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +241,34 @@ def test_no_build_to_work_on(hwbnn, tmp_path):
             f"{tmp_path}: no finished build; run 'hwbnn compile' with this folder as -o")
     refused(hwbnn("compare", tmp_path), 2,
             "needs at least two builds; hwbnn compare build/a build/b")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(network, tmp_path, number):
+    """The tool that runs is stopped, and nothing looks finished."""
+    out, mark = tmp_path / "out", tmp_path / "tool.pid"
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "yosys").write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        "if '-V' in sys.argv: sys.exit(print('Yosys 0.99'))\n"
+        f"open({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+    (fake / "yosys").chmod(0o755)
+    environment = os.environ | {"PATH": f"{fake}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hwbnn", "compile", str(network), "--stop-after", "rtl", "-o",
+         str(out)], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (mark.is_file() and mark.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "error: interrupted"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    assert not list(out.glob("report.*")) and not list(out.glob("**/*.v"))
 
 
 def test_an_internal_error_keeps_its_traceback(network, tmp_path):
