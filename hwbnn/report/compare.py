@@ -5,7 +5,7 @@ from .view import Section
 
 __all__ = ["compare"]
 
-PATHS = ("estimate", "rtl-sim", "post-route", "post-route / rtl-sim")
+PATHS = ("estimate", "rtl-sim", "post-route", "post-route / rtl-sim", "torch-float", "int-model")
 
 
 def compare(docs: dict[str, dict]) -> list[Section]:
@@ -42,23 +42,25 @@ def _totals(docs: dict[str, dict]) -> Section:
         facts.add(title, *(of(doc) for doc in docs.values()))
     section.tables.append(facts)
     numbers = Table(Column("build"), Column(""), *(Column(path, path) for path in PATHS))
+    def add(name, title, *entries):
+        """A row of the quantities among ``entries``, each in the column of its path."""
+        found = {q.path: q for q in map(from_json, entries) if q is not None}
+        if found:
+            numbers.add(name, title, *(found.get(path) for path in PATHS))
+
     for name, doc in docs.items():
-        perf = doc["performance"]
-        for title, entry in (("latency, cycles", perf["latency"]),
-                             ("initiation interval, cycles", perf["interval"])):
-            numbers.add(name, title, _quantity(entry, "estimate"), _quantity(entry, "rtl-sim"),
-                        None, None)
+        perf, clock, accuracy = (doc.get(k, {}) for k in ("performance", "clock", "accuracy"))
+        add(name, "latency, cycles", *perf["latency"].values())
+        add(name, "initiation interval, cycles", *perf["interval"].values())
         for resource, row in doc["resources"].items():
-            numbers.add(name, resource, _quantity(row, "estimate"), None,
-                        _quantity(row, "post-route"), None)
-        numbers.add(name, "Fmax, MHz", None, None, _quantity(doc, "clock", "fmax"), None)
-        numbers.add(name, "frames/s at Fmax", _quantity(perf, "fps", "estimate"), None, None,
-                    _quantity(perf, "fps_at_fmax"))
+            add(name, resource, row.get("estimate"), row.get("post-route"))
+        add(name, "Fmax, MHz", clock.get("fmax"))
+        assumed = perf["fps"]["estimate"]
+        add(name, f"frames/s, {assumed['basis'].split(' / ')[0]}", assumed)
+        add(name, "frames/s at Fmax", perf.get("fps_at_fmax"))
         for kind, entry in doc["totals"].items():
-            numbers.add(name, f"{kind} array, % of the frame",
-                        _quantity(entry, "of_the_frame", "estimate"),
-                        _quantity(entry, "of_the_frame", "rtl-sim"), None, None)
-    numbers.rows = [row for row in numbers.rows if any(row[2:])]
+            add(name, f"{kind} array, of the frame", *entry["of_the_frame"].values())
+        add(name, "top-1", accuracy.get("torch_float"), accuracy.get("int_model"))
     section.tables.append(numbers.without_empty_columns())
     return section
 
