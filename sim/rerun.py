@@ -53,24 +53,28 @@ def main() -> int:
         always=True,
         log_file=HERE / "build.log",
     )
-    (HERE / "result.json").unlink(missing_ok=True)
+    for name in ("result.json", "results.xml"):
+        (HERE / name).unlink(missing_ok=True)
     print("simulating", file=sys.stderr)
-    results = runner.test(
-        test_module="bench",
-        hdl_toplevel="engine",
-        hdl_toplevel_lang="verilog",
-        build_dir=HERE / "obj",
-        test_dir=HERE,
-        plusargs=[f"+IMAGES={HERE / 'memories'}"],
-        extra_env={"HWBNN_RUN": str(HERE), "COCOTB_LOG_LEVEL": "WARNING",
-                   "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
-        log_file=HERE / "simulation.log",
-        results_xml=str(HERE / "results.xml"),
-    )
-    n_tests, n_failed = get_results(results)
-    if not (HERE / "result.json").is_file():
+    try:
+        runner.test(
+            test_module="bench",
+            hdl_toplevel="engine",
+            hdl_toplevel_lang="verilog",
+            build_dir=HERE / "obj",
+            test_dir=HERE,
+            plusargs=[f"+IMAGES={HERE / 'memories'}"],
+            extra_env={"HWBNN_RUN": str(HERE), "COCOTB_LOG_LEVEL": "WARNING",
+                       "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+            log_file=HERE / "simulation.log",
+            results_xml=str(HERE / "results.xml"),
+        )
+    except (SystemExit, RuntimeError):
+        pass  # what failed is read below
+    if not ((HERE / "result.json").is_file() and (HERE / "results.xml").is_file()):
         print("the simulation ended early; see simulation.log", file=sys.stderr)
         return 1
+    n_tests, n_failed = get_results(HERE / "results.xml")
     result = json.loads((HERE / "result.json").read_text())
     for problem in result["problems"]:
         print(f"frame {problem['frame']}, step {problem['step']}, {problem['memory']}"
