@@ -14,7 +14,10 @@ class Numeric:
     feature_bits : int
         Width of stored multi-bit maps (the residual stream) and logits.
     weight_bits : int
-        Width of multi-bit weights (first convolution, 1x1 shortcuts, classifier).
+        Width of multi-bit weights (1x1 shortcuts, classifier).
+    image_weight_bits : int
+        Width of the first convolution's weights. Its rounding reaches every later activation bit,
+        and a multiplier is 18 bits wide whether they are used or not (docs/design-notes.md).
     input_frac : int
         Fraction bits given to a pixel, so that the mean colour is an integer to 2**-frac.
     shift_step, prescale_step : int
@@ -33,6 +36,7 @@ class Numeric:
 
     feature_bits: int = 16
     weight_bits: int = 8
+    image_weight_bits: int = 12
     input_frac: int = 6
     shift_step: int = 2
     prescale_step: int = 4
@@ -47,5 +51,6 @@ class Numeric:
             raise ValueError(f"rprelu must be 'multiplier' or 'shift', not {self.rprelu!r}")
         if not 8 <= self.feature_bits <= 18:
             raise ValueError(f"feature_bits must be 8 to 18, not {self.feature_bits}")
-        if not 2 <= self.weight_bits <= 8:
-            raise ValueError(f"weight_bits must be 2 to 8, not {self.weight_bits}")
+        for name in ("weight_bits", "image_weight_bits"):
+            if not 2 <= getattr(self, name) <= 16:
+                raise ValueError(f"{name} must be 2 to 16, not {getattr(self, name)}")

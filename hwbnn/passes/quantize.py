@@ -55,9 +55,8 @@ class _Quantizer:
             handler(node)
         nodes = _limit_shifts(self.nodes, self.numeric)
         meta = dict(self.graph.meta)
-        meta["numeric"] = {
-            k: getattr(self.numeric, k) for k in ("feature_bits", "weight_bits", "rprelu", "tie")
-        }
+        named = ("feature_bits", "weight_bits", "image_weight_bits", "rprelu", "tie")
+        meta["numeric"] = {k: getattr(self.numeric, k) for k in named}
         return Graph(nodes, self.graph.output, self.decisions, meta)
 
     def _decide(self, where, chose, why):
@@ -114,21 +113,23 @@ class _Quantizer:
     def _FConv2d(self, node):
         weight = node.op.weight.astype(np.float64)
         source = node.inputs[0]
+        bits = self.numeric.weight_bits
         if source in self.pixel_scale:
+            bits = self.numeric.image_weight_bits
             weight = weight * self.pixel_scale[source][None, :, None, None]
         elif source in self.factor:
             weight = weight * self.factor[source][None, :, None, None]
-        self._conv(node, weight, node.op.stride, node.op.padding)
+        self._conv(node, weight, node.op.stride, node.op.padding, bits)
 
-    def _conv(self, node, weight, stride, padding, name=None):
-        hi = ints.signed_range(self.numeric.weight_bits)[1]
+    def _conv(self, node, weight, stride, padding, bits, name=None):
+        hi = ints.signed_range(bits)[1]
         top = np.abs(weight).max(axis=(1, 2, 3))
         scale = np.where(top > 0, top / hi, 1.0)
         quantized = np.rint(weight / scale[:, None, None, None]).astype(np.int64)
         name = name or node.name
         self.frac[name] = self.frac[node.inputs[0]]
         self.weight_scale[name] = scale
-        op = I.Conv2d(quantized, stride, padding, self.numeric.weight_bits)
+        op = I.Conv2d(quantized, stride, padding, bits)
         self.nodes.append(Node(name, op, node.inputs, node.source))
 
     def _FBinaryConv2d(self, node):
@@ -246,7 +247,7 @@ class _Quantizer:
         if source in self.factor:
             weight = weight * self.factor[source][None, :]
         name = f"{node.name}.dot"
-        self._conv(node, weight[:, :, None, None], 1, 0, name)
+        self._conv(node, weight[:, :, None, None], 1, 0, self.numeric.weight_bits, name)
         self._affine(node, name, np.ones(len(weight)), node.op.bias.astype(np.float64), peak)
 
 
