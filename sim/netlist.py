@@ -169,9 +169,8 @@ def _bench(top: str, ports: list[_Port], cycles: int, assume: str, reset_chance:
     lines += ["    reg [31:0] cycle = 0;", "    initial begin"]
     lines += [f"        while (cycle < {cycles}) begin"]
     per_million = round(reset_chance * 1e6)
-    lines += [
-        f"            rst = cycle < {RESET_CYCLES} || $urandom_range(999999) < {per_million};"
-    ]
+    later = f" || $urandom_range(999999) < {per_million}" if per_million else ""
+    lines += [f"            rst = cycle < {RESET_CYCLES}{later};"]
     for p in inputs:
         words = ", ".join(["$urandom"] * -(-p.width // 32))
         lines.append(f"            {p.name} = {p.width}'({{{words}}});")

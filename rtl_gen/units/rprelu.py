@@ -21,9 +21,9 @@ class ShiftRPReLU(wiring.Component):
     -------
     i_z : In(signed(bits))
     i_negative : In(1)
-        The slope's sign, one cycle after ``i_z`` or constant.
+        The slope's sign, with ``i_z``.
     i_shift : In(5)
-        7 - exponent, 0..26: exponents 7 down to -19.
+        7 - exponent, 0..26: exponents 7 down to -19; with ``i_z``.
     o_v : Out(signed(bits + 8))
 
     Latency: 4 cycles. Throughput: one value a cycle.
@@ -57,15 +57,17 @@ class ShiftRPReLU(wiring.Component):
             fine.eq(self.i_shift[:3]),
             scaled.eq(coarse >> fine),
         ]
-        z = [self.i_z]
+        z, negative = [self.i_z], [self.i_negative]
         for n in range(3):
             tap = Signal(signed(bits), name=f"z{n}", reset_less=True)
-            m.d.sync += tap.eq(z[-1])
+            sign = Signal(name=f"negative{n}", reset_less=True)
+            m.d.sync += [tap.eq(z[-1]), sign.eq(negative[-1])]
             z.append(tap)
+            negative.append(sign)
         rounded = Signal(signed(wide), reset_less=True)
         m.d.sync += rounded.eq((scaled + 1) >> 1)
         signed_ = Signal(signed(wide))
-        m.d.comb += signed_.eq(Mux(self.i_negative, -rounded, rounded))
+        m.d.comb += signed_.eq(Mux(negative[3], -rounded, rounded))
         v = Signal(signed(wide), reset_less=True)
         m.d.sync += v.eq(Mux(z[3] > 0, z[3], signed_))
         m.d.comb += self.o_v.eq(v)
