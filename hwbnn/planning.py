@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from . import bops
+from .baseline import one_bit
 from .ebr import ebr_blocks
 from .errors import DoesNotFit, HwbnnError, StaleError, UserError
 from .ir import Graph
@@ -155,7 +156,6 @@ def _one_bit_machine(graph: Graph, chosen) -> dict:
     """Predicted cycles of the same array with plain kernels; says why where it cannot exist."""
     from .schedule import schedule
     from .shape import Shape, derive
-    from .stages import one_bit
 
     config = chosen.config
     shape = Shape(config.channels_in, config.lanes, config.pixels, config.dense_inputs)

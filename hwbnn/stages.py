@@ -9,17 +9,18 @@ import numpy as np
 
 from . import bops, golden
 from .agreement import accuracy, agreement, real_logits
+from .baseline import one_bit
 from .errors import Mismatch, UserError
 from .folder import clear, write_text
 from .images import Images, Preprocess, input_shape, load_images, synthetic_images
-from .ir import Decision, Graph, Node
-from .ops.int_ops import BinaryConv2d, Saturate
+from .ir import Graph
+from .ops.int_ops import Saturate
 from .passes import Numeric, lower_to_integers
 
 AGREEMENT_IMAGES = 200  # images for the comparison of bits, layer by layer
 DEFAULT_MHZ = 100.0  # what routing aims at where no clock is asked for
 
-__all__ = ["build", "check", "evaluate", "lower", "one_bit", "plan", "report", "require", "rtl",
+__all__ = ["build", "check", "evaluate", "lower", "plan", "report", "require", "rtl",
            "verification_images", "verify"]
 
 
@@ -52,18 +53,6 @@ def lower(options) -> tuple[Graph, Graph]:
     calib = load_images(options.calib, real).x if options.calib else None
     folded, graph = lower_to_integers(real, calib, Numeric(rprelu=options.rprelu))
     return folded, one_bit(graph) if options.one_bit else graph
-
-
-def one_bit(graph: Graph) -> Graph:
-    """The same network with its kernels stored as plain bits, not as codewords."""
-    nodes = []
-    for node in graph:
-        op = node.op
-        if isinstance(op, BinaryConv2d) and op.codebook is not None:
-            op = dataclasses.replace(op, codebook=None, ids=None)
-        nodes.append(Node(node.name, op, node.inputs, node.source))
-    made = Decision("kernels", "stored as 9 plain bits", "asked for: the one-bit baseline")
-    return Graph(nodes, graph.output, [*graph.decisions, made], graph.meta)
 
 
 def check(run):
