@@ -123,7 +123,7 @@ def test_a_network_that_does_not_fit(hwbnn, network, tmp_path):
     assert not (out / "report.json").exists()
 
 
-def test_one_bit_baseline(hwbnn, network, planned, tmp_path):
+def test_one_bit_baseline(hwbnn, network, planned, tmp_path, images):
     out = tmp_path / "one"
     assert hwbnn("compile", network, "--one-bit", "--stop-after", "plan", "-o",
                  out).exit_code == 0
@@ -131,6 +131,8 @@ def test_one_bit_baseline(hwbnn, network, planned, tmp_path):
     assert a["network"]["kernel_bits"] == [4, 4]
     assert b["network"]["kernel_bits"] == [9, 9]
     assert b["claims"]["bops"] == b["claims"]["plain_bops"] == a["claims"]["plain_bops"]
+    same = [api.infer(folder, images(), "int-model").logits for folder in (planned, out)]
+    assert np.array_equal(*same)
     result = hwbnn("compare", planned, out)
     assert result.exit_code == 0
     assert "plain (--one-bit)" in result.stdout
