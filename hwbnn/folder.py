@@ -110,6 +110,10 @@ class Folder:
         needed = [s for s in STAGES[stage] if stage != "report" or s in self.records]
         return {name: self.need(name).key for name in needed}
 
+    def finished_before(self, stage: str) -> list[str]:
+        """The finished ones among the stages that ``stage`` reads."""
+        return [s for s in STAGES[stage] if s in self.records]
+
     def key(self, stage: str, options: dict, inputs: dict[str, str]) -> str:
         """Digest of everything that decides what ``stage`` writes."""
         return digest(stage, json.dumps([options, inputs, self.reads(stage)], sort_keys=True))

@@ -96,13 +96,14 @@ class Run:
                 inputs[option] = input_digest(path)
         if name == "check" and str(self.options.family).endswith(".py"):
             inputs["family"] = input_digest(self.options.family)
+        # an edited file is the better reason to stop than a stage that is missing because of it
+        for earlier in self.folder.finished_before(name):
+            self.folder.check_files(earlier)
         key = self.folder.key(name, options, inputs)
         if not again and self.folder.finished(name, key):
             self.progress.kept(name)
             return
         reads = self.folder.reads(name)
-        for earlier in reads:
-            self.folder.check_files(earlier)
         self.folder.invalidate(name)
         start = time.monotonic()
         with self.progress.stage(name), PeakMemory() as memory:
