@@ -125,8 +125,10 @@ class WeightLoader(wiring.Component):
             return block
 
         loads, weights, dense = ram("loads"), ram("weights"), ram("dense_weights")
+        # block RAM outputs are late in their cycle: what steers the loader is registered first
+        loaded = Signal(config.load_layout)
         entry = Signal(config.load_layout)
-        m.d.comb += entry.eq(loads.r_data)
+        m.d.comb += loaded.eq(loads.r_data)
         address = Signal.like(entry.address)
         tiles = Signal.like(entry.n_tiles)
         lane = Signal(range(max(2, config.lanes)))
@@ -144,8 +146,9 @@ class WeightLoader(wiring.Component):
             loads.r_addr.eq(entry_addr),
             weights.r_addr.eq(address),
             dense.r_addr.eq(address),
-            weights.r_en.eq(reading & ~entry.dense),
-            dense.r_en.eq(reading & entry.dense),
+            # never written, so reading on does no harm and costs no enable
+            weights.r_en.eq(1),
+            dense.r_en.eq(1),
         ]
         code_done = Signal(init=1)
         if config.has_codebook:
@@ -159,8 +162,8 @@ class WeightLoader(wiring.Component):
         m.d.sync += self.o_weights_d.eq(dense.r_data)
         arriving_x, arriving_d = Signal(), Signal()
         m.d.sync += [
-            arriving_x.eq(weights.r_en),
-            arriving_d.eq(dense.r_en),
+            arriving_x.eq(reading & ~entry.dense),
+            arriving_d.eq(reading & entry.dense),
             self.o_load_x.eq(arriving_x),
             self.o_load_d.eq(arriving_d),
         ]
@@ -173,10 +176,11 @@ class WeightLoader(wiring.Component):
                 m.next = "ENTRY"
             with m.State("ENTRY"):
                 m.d.sync += [
-                    address.eq(entry.address),
-                    tiles.eq(entry.n_tiles),
-                    entry_addr.eq(Mux(entry.last, 0, entry_addr + 1)),
-                    code_done.eq(~entry.codebook),
+                    entry.eq(loaded),
+                    address.eq(loaded.address),
+                    tiles.eq(loaded.n_tiles),
+                    entry_addr.eq(Mux(loaded.last, 0, entry_addr + 1)),
+                    code_done.eq(~loaded.codebook),
                 ]
                 m.next = "EMPTY"
             with m.State("EMPTY"):
@@ -233,7 +237,7 @@ class WeightLoader(wiring.Component):
         m.d.comb += [
             filling.eq(~code_done & ~index[-1]),
             codes.r_addr.eq(entry.code_address + index[:-1]),
-            codes.r_en.eq(filling),
+            codes.r_en.eq(1),
             book.i_write.eq(arriving),
             book.i_addr.eq(arrived),
             book.i_code.eq(codes.r_data),
