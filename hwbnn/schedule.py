@@ -144,11 +144,10 @@ def schedule(program: Program, *, frames: int = 3) -> Schedule:
         for step in program.steps:
             taken = max(cycle, following_ready)
             following_ready = taken + 2 + config.step_words
-            entry, end, wait = _run_step(step, taken, weights, constants)
+            end, wait = _run_step(step, taken, weights, constants)
             done = end + 1 + timing.drain
             steps.append(_account(step, config, done + 1 - cycle, wait))
             cycle = done + 1
-            del entry
         scan = _scan(program)
         cycle += scan
         latencies.append(cycle - 1 - start)
@@ -156,10 +155,10 @@ def schedule(program: Program, *, frames: int = 3) -> Schedule:
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
-    """(first issue, last issue, cycles waited) of a step whose descriptor is taken at ``taken``."""
+    """(last issue, cycles waited) of a step whose descriptor is taken at ``taken``."""
     setup = taken + 1
     constants.setup(setup)
-    first = free = setup + 1
+    free = setup + 1
     wait = 0
     for _og in range(step.n_og):
         for ig in range(step.n_ig):
@@ -168,11 +167,11 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
                 go = max(go, constants.ready)
                 constants.taken(go)
             weights.taken(go)
-            wait += go - free if free != first or go > first else 0
+            wait += go - free
             # sweeps start at least three cycles apart (partial sums)
             free = go + max(step.groups, 3)
             last = go + step.groups - 1
-    return first, last, wait
+    return last, wait
 
 
 def _scan(program: Program) -> int:
