@@ -176,7 +176,7 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
     for layer in program.layers:
         geo = geometry(layer, config)
         groups = geo.height * geo.n_x
-        sweep = max(groups, shape.lanes + 1, 3)
+        sweep = max(groups, shape.lanes + 1, 4)
         cycles += max(geo.tiles * sweep, geo.n_og * (shape.lanes * 4 + 24)) + 60
         if layer.binary:
             weights += geo.tiles * shape.lanes

@@ -168,8 +168,8 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
                 constants.taken(go)
             weights.taken(go)
             wait += go - free
-            # sweeps start at least three cycles apart (partial sums)
-            free = go + max(step.groups, 3)
+            # sweeps start at least four cycles apart (partial sums)
+            free = go + max(step.groups, 4)
             last = go + step.groups - 1
     return last, wait
 

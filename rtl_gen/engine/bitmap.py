@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .common import Ram
+from .common import DelayLine, Ram
 from .config import ROW_BANKS, EngineConfig
 
 __all__ = ["BitMap"]
@@ -30,10 +30,10 @@ class BitMap(wiring.Component):
     i_valid, i_first, i_odd, i_row_last, i_bits : In
         P*T bits of one group (index p*T + t), the output group's first, second of a pair, row end.
 
-    Latency: written 5 cycles after the second group of a pair, 6 where it straddles.
+    Latency: written 6 cycles after the second group of a pair, 7 where it straddles.
     """
 
-    WRITE_LATENCY = 6
+    WRITE_LATENCY = 7
     READ_LATENCY = 2
 
     def __init__(self, config: EngineConfig):
@@ -66,25 +66,15 @@ class BitMap(wiring.Component):
         op = self._collect(m)
         merge_valid, merge_bank, merge_addr, merge_word, merge_mask = self._place(m, op)
 
-        # read the word (R0), merge it (R1), write it (R2)
-        valid1, valid2 = Signal(), Signal()
-        bank1, bank2 = Signal(2), Signal(2)
-        addr1, addr2 = Signal.like(merge_addr), Signal.like(merge_addr)
-        word1 = Signal(self._word, reset_less=True)
-        mask1 = Signal(self._word, reset_less=True)
-        word2 = Signal(self._word, reset_less=True)
-        old = Signal(self._word)
-        m.d.sync += [
-            valid1.eq(merge_valid),
-            valid2.eq(valid1),
-            bank1.eq(merge_bank),
-            bank2.eq(bank1),
-            addr1.eq(merge_addr),
-            addr2.eq(addr1),
-            word1.eq(merge_word),
-            mask1.eq(merge_mask),
-            word2.eq((old & mask1) | word1),
-        ]
+        # read the word (R0), register it (R1), merge it (R2), write it (R3)
+        valid = DelayLine(m, merge_valid, "merge_valid", reset=True)
+        to_bank = DelayLine(m, merge_bank, "merge_bank")
+        to_addr = DelayLine(m, merge_addr, "merge_addr")
+        new_bits = DelayLine(m, merge_word, "merge_word")
+        keep = DelayLine(m, merge_mask, "merge_mask")
+        merged = Signal(self._word, reset_less=True)
+        old = Signal(self._word, reset_less=True)
+        m.d.sync += merged.eq((old & keep[2]) | new_bits[2])
         read = {}
         for b, letter in enumerate("ab"):
             for bank in range(ROW_BANKS):
@@ -95,9 +85,9 @@ class BitMap(wiring.Component):
                 writes = Signal(name=f"writes_{letter}{bank}")
                 m.d.comb += [
                     writes.eq(self.i_buffer == b),
-                    ram.w_en.eq(valid2 & writes & (bank2 == bank)),
-                    ram.w_addr.eq(addr2),
-                    ram.w_data.eq(word2),
+                    ram.w_en.eq(valid[3] & writes & (to_bank[3] == bank)),
+                    ram.w_addr.eq(to_addr[3]),
+                    ram.w_data.eq(merged),
                 ]
                 fetch = Signal(name=f"fetch_{letter}{bank}")
                 m.d.comb += fetch.eq(self.i_new & (self.i_source == b))
@@ -105,10 +95,10 @@ class BitMap(wiring.Component):
                     ram.r_addr.eq(Mux(fetch, self.i_row_addr[bank], merge_addr)),
                     ram.r_en.eq(fetch | (merge_valid & writes & (merge_bank == bank))),
                 ]
-        with m.Switch(bank1):
+        with m.Switch(to_bank[1]):
             for bank in range(ROW_BANKS):
                 with m.Case(bank):
-                    m.d.comb += old.eq(Mux(self.i_buffer, read[1, bank], read[0, bank]))
+                    m.d.sync += old.eq(Mux(self.i_buffer, read[1, bank], read[0, bank]))
         words = Signal.like(self.o_words, reset_less=True)
         for bank in range(ROW_BANKS):
             m.d.sync += words[bank].eq(Mux(self.i_source, read[1, bank], read[0, bank]))

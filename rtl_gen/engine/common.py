@@ -27,6 +27,18 @@ class DelayLine:
             self._taps.append(tap)
         return self._taps[n]
 
+    def after(self, cycles):
+        """The same line counted from a later tap: ``line.after(k)[n]`` is ``line[k + n]``."""
+        return _Later(self, cycles)
+
+
+class _Later:
+    def __init__(self, line, cycles):
+        self._line, self._cycles = line, cycles
+
+    def __getitem__(self, n):
+        return self._line[self._cycles + n]
+
 
 class Ram(wiring.Component):
     """Block RAM with a write port and a synchronous read port, known by name to the tool flow.

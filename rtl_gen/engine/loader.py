@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .common import Ram
+from .common import DelayLine, Ram
 from .config import EngineConfig
 
 __all__ = ["KernelCodebook", "WeightLoader"]
@@ -87,7 +87,7 @@ class WeightLoader(wiring.Component):
     where the guard is the array's. Reads reach the arrays LATENCY cycles after they are issued.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, config: EngineConfig, *, swap_x, swap_d, guard_x, guard_d):
         self._config = config
@@ -98,8 +98,8 @@ class WeightLoader(wiring.Component):
         }
         # reads that may still be to come when a tile is announced: its swap is that far off
         self.lead = {
-            "x": max(0, min(config.lanes - 1, swap_x - 2)),
-            "d": max(0, min(config.lanes - 1, swap_d - 2)),
+            "x": max(0, min(config.lanes - 1, swap_x - self.LATENCY)),
+            "d": max(0, min(config.lanes - 1, swap_d - self.LATENCY)),
         }
         super().__init__(
             {
@@ -150,22 +150,24 @@ class WeightLoader(wiring.Component):
             weights.r_en.eq(1),
             dense.r_en.eq(1),
         ]
+        words_x = Signal.like(weights.r_data, reset_less=True)
+        words_d = Signal.like(dense.r_data, reset_less=True)
+        m.d.sync += [words_x.eq(weights.r_data), words_d.eq(dense.r_data)]
         code_done = Signal(init=1)
         if config.has_codebook:
-            self._codebook(m, ram("codebooks"), weights, entry, code_done)
+            self._codebook(m, ram("codebooks"), words_x, entry, code_done)
         else:
             m.submodules.codebook = book = KernelCodebook(
                 channels=config.channels_in, id_bits=9
             )
-            m.d.comb += book.i_ids.eq(weights.r_data)
+            m.d.comb += book.i_ids.eq(words_x)
             m.d.sync += self.o_weights_x.eq(book.o_kernels)
-        m.d.sync += self.o_weights_d.eq(dense.r_data)
-        arriving_x, arriving_d = Signal(), Signal()
-        m.d.sync += [
-            arriving_x.eq(reading & ~entry.dense),
-            arriving_d.eq(reading & entry.dense),
-            self.o_load_x.eq(arriving_x),
-            self.o_load_d.eq(arriving_d),
+        m.d.sync += self.o_weights_d.eq(words_d)
+        arrives_x = DelayLine(m, reading & ~entry.dense, "arrives_x", reset=True)
+        arrives_d = DelayLine(m, reading & entry.dense, "arrives_d", reset=True)
+        m.d.comb += [
+            self.o_load_x.eq(arrives_x[self.LATENCY]),
+            self.o_load_d.eq(arrives_d[self.LATENCY]),
         ]
 
         start = Signal()
@@ -223,26 +225,25 @@ class WeightLoader(wiring.Component):
                 m.d.sync += empty.eq(1)
         return empty
 
-    def _codebook(self, m, codes, weights, entry, code_done):
+    def _codebook(self, m, codes, ids, entry, code_done):
         config = self._config
         m.submodules.codebook = book = KernelCodebook(
             channels=config.channels_in, id_bits=config.id_bits
         )
-        m.d.comb += book.i_ids.eq(weights.r_data)
+        m.d.comb += book.i_ids.eq(ids)
         m.d.sync += self.o_weights_x.eq(book.o_kernels)
         index = Signal(config.id_bits + 1)
-        arrived = Signal(config.id_bits)
-        arriving = Signal()
         filling = Signal()
+        writes = DelayLine(m, filling, "writes", reset=True)
+        entries = DelayLine(m, index[:-1], "entries")
         m.d.comb += [
             filling.eq(~code_done & ~index[-1]),
             codes.r_addr.eq(entry.code_address + index[:-1]),
             codes.r_en.eq(1),
-            book.i_write.eq(arriving),
-            book.i_addr.eq(arrived),
-            book.i_code.eq(codes.r_data),
+            book.i_write.eq(writes[2]),
+            book.i_addr.eq(entries[2]),
         ]
-        m.d.sync += [arriving.eq(filling), arrived.eq(index[:-1])]
+        m.d.sync += book.i_code.eq(codes.r_data)
         with m.If(filling):
             m.d.sync += index.eq(index + 1)
         with m.If(~code_done & index[-1]):

@@ -134,12 +134,12 @@ class Sequencer(wiring.Component):
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
-        # partial sums are written two cycles after they are read: sweeps start 3 cycles apart
+        # partial sums are written three cycles after they are read: sweeps start 4 cycles apart
         gap = Signal(2)
         with m.If(gap != 0):
             m.d.sync += gap.eq(gap - 1)
         with m.If(go & tile_first):
-            m.d.sync += gap.eq(2)
+            m.d.sync += gap.eq(3)
         m.d.comb += [
             weights_ok.eq(Mux(step.dense, self.i_ready_d, self.i_ready_x)),
             go.eq(

@@ -243,21 +243,23 @@ class Engine(wiring.Component):
         valid with tap 2.
         """
         config, timing = self.config, self.timing
-        control = Signal(issue_layout(config))
-        late, early = issue[timing.issue_to_d], issue[timing.issue_to_x]
-        m.d.comb += control.eq(Mux(step.dense, late, early))
-        at = DelayLine(m, control, "control", reset=True)
+        # the read is a cycle ahead of the sums: block RAM outputs go through a register
+        ahead = Signal(issue_layout(config))
+        late, early = issue[timing.issue_to_d - 1], issue[timing.issue_to_x - 1]
+        m.d.comb += ahead.eq(Mux(step.dense, late, early))
+        at = DelayLine(m, ahead, "control", reset=True).after(1)
         width, depth = config.memories()["psum"]
         m.submodules.psum = ram = Ram(name="psum", width=width, depth=depth)
         counter, address = Signal(range(depth)), Signal(range(depth))
-        m.d.comb += address.eq(Mux(control.tile_first, 0, counter))
-        with m.If(control.valid):
+        m.d.comb += address.eq(Mux(ahead.tile_first, 0, counter))
+        with m.If(ahead.valid):
             m.d.sync += counter.eq(address + 1)
         addresses = DelayLine(m, address, "psum_addr")
         n = config.lanes * config.pixels
         layout = data.ArrayLayout(signed(config.acc_bits), n)
         incoming = Signal(layout, reset_less=True)
-        before, acc = Signal(layout), Signal(layout, reset_less=True)
+        before, acc = Signal(layout, reset_less=True), Signal(layout, reset_less=True)
+        m.d.sync += before.eq(ram.r_data)
         xnor, dense = sums
         for i in range(n):
             m.d.sync += [
@@ -265,11 +267,10 @@ class Engine(wiring.Component):
                 acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
             ]
         m.d.comb += [
-            before.eq(ram.r_data),
-            ram.r_en.eq(control.valid & ~control.first),
+            ram.r_en.eq(ahead.valid & ~ahead.first),
             ram.r_addr.eq(address),
             ram.w_en.eq(at[2].valid & ~at[2].last),
-            ram.w_addr.eq(addresses[2]),
+            ram.w_addr.eq(addresses[3]),
             ram.w_data.eq(acc),
         ]
         return acc, at

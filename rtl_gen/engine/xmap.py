@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .common import AddressWalker, Ram
+from .common import AddressWalker, DelayLine, Ram
 from .config import EngineConfig
 from .lane import saturate
 
@@ -189,16 +189,16 @@ class XMap(wiring.Component):
             ram.w_addr.eq(addr1),
             ram.w_data.eq(sums),
         ]
-        above = Signal.like(sums)
-        m.d.comb += above.eq(ram.r_data)
+        above, below = (Signal.like(sums, name=n, reset_less=True) for n in ("above", "below"))
+        m.d.sync += [above.eq(ram.r_data), below.eq(sums)]
         pooled = Signal(word, reset_less=True)
         for i in range(p * t):
             four = Signal(signed(f + 2), name=f"four{i}")
-            m.d.comb += four.eq(sums[i] + above[i] + 2)
+            m.d.comb += four.eq(below[i] + above[i] + 2)
             m.d.sync += pooled[i].eq(four >> 2)
-        valid, first = Signal(), Signal()
-        m.d.sync += [valid.eq(emit1 & odd1), first.eq(first1)]
-        return pooled, valid, first
+        ends = DelayLine(m, emit1 & odd1, "pool_ends", reset=True)
+        firsts = DelayLine(m, first1, "pool_first")
+        return pooled, ends[2], firsts[2]
 
     def _sum(self, m, word):
         """Channel sums over the map, rounded and saturated; only pixel 0 of the word is used."""
