@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import golden
+from .execute import batch_size, walk
 from .ir import Graph
 from .ops.float_ops import FThreshold
-from .passes.calibrate import run_float
 
 __all__ = ["Agreement", "LayerBits", "agreement", "accuracy", "real_logits"]
 
@@ -66,14 +65,21 @@ def agreement(
     names = [n.name for n in folded if isinstance(n.op, FThreshold) and n.name in graph.nodes]
     bits, differ = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     ours, floats = [], []
+    batch = min(batch_size(folded, batch), batch_size(graph, batch))
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        real, ints = run_float(folded, part), golden.run_batch(graph, part)
-        for name in names:
-            bits[name] += real[name].size
-            differ[name] += int(((real[name] > 0) != (ints[name] > 0)).sum())
-        ours.append(ints[graph.output][:, :, 0, 0])
-        floats.append(real[folded.output][:, :, 0, 0])
+        positive = {}
+        for node, _args, value in walk(folded, part):
+            if node.name in bits:
+                positive[node.name] = value > 0
+            if node.name == folded.output:
+                floats.append(value[:, :, 0, 0])
+        for node, _args, value in walk(graph, part):
+            if node.name in bits:
+                bits[node.name] += value.size
+                differ[node.name] += int((positive[node.name] != (value > 0)).sum())
+            if node.name == graph.output:
+                ours.append(value[:, :, 0, 0])
         progress(min(start + batch, len(images)), len(images))
     logits = real_logits(graph, np.concatenate(ours))
     wanted = torch_logits.astype(np.float64)

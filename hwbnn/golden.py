@@ -6,6 +6,7 @@ import numpy as np
 
 from . import ints
 from .errors import UserError
+from .execute import batch_size, walk
 from .ir import Graph
 from .ops.int_ops import QuantizeInput, Saturate
 
@@ -23,7 +24,11 @@ class GoldenResult:
 
 def run_batch(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
     """Every node's value for one batch of uint8 images (N,H,W,C)."""
-    values: dict[str, np.ndarray] = {}
+    _check_images(graph, images)
+    return {node.name: value for node, _args, value in walk(graph, images)}
+
+
+def _check_images(graph: Graph, images: np.ndarray) -> None:
     for node in graph:
         if isinstance(node.op, QuantizeInput):
             c, h, w = node.op.shape
@@ -33,21 +38,23 @@ def run_batch(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
                     f"{(h, w, c)}",
                     hint="resize them, or compile with another --input-size",
                 )
-        args = [values[i] for i in node.inputs] if node.inputs else [images]
-        values[node.name] = node.op.run(*args)
-    return values
 
 
 def run(graph: Graph, images: np.ndarray, *, batch: int = 100, progress=None) -> GoldenResult:
-    """Logits of all images; ``progress(done, total)`` is called after each batch."""
+    """Logits of all images; ``progress(done, total)`` is called after each batch.
+
+    ``batch`` is an upper limit: fewer large images are run at once.
+    """
+    _check_images(graph, images)
+    batch = batch_size(graph, batch)
     logits, saturated = [], {}
     for start in range(0, len(images), batch):
-        values = run_batch(graph, images[start : start + batch])
-        logits.append(values[graph.output][:, :, 0, 0])
-        for node in graph:
+        for node, args, value in walk(graph, images[start : start + batch]):
             if isinstance(node.op, Saturate):
-                count = node.op.saturated(values[node.inputs[0]])
+                count = node.op.saturated(args[0])
                 saturated[node.name] = saturated.get(node.name, 0) + count
+            if node.name == graph.output:
+                logits.append(value[:, :, 0, 0])
         if progress:
             progress(min(start + batch, len(images)), len(images))
     stacked = np.concatenate(logits)

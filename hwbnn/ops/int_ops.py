@@ -19,6 +19,7 @@ __all__ = [
     "BinaryConv2d",
     "Conv2d",
     "GlobalSum",
+    "MaxPool2d",
     "QuantizeInput",
     "RPReLU",
     "Saturate",
@@ -288,6 +289,37 @@ class AvgPool2x2(Op):
     def run(self, x: np.ndarray) -> np.ndarray:
         v = windows(x, 2, 2, 0)
         return ints.avg_pool2x2(v[..., 0, 0], v[..., 0, 1], v[..., 1, 0], v[..., 1, 1])
+
+
+@register_op
+@dataclasses.dataclass(frozen=True, eq=False)
+class MaxPool2d(Op):
+    """Largest value of each window; a padded tap counts as minus infinity, never as a value.
+
+    Position and range are those of the input. ``2*padding <= kernel``, so that every window has a
+    tap in the map.
+    """
+
+    kernel: int
+    stride: int
+    padding: int = 0
+
+    def out_type(self, x: TensorType) -> TensorType:
+        _need(x, "int")
+        if min(self.kernel, self.stride) < 1 or not 0 <= 2 * self.padding <= self.kernel:
+            raise ValueError(
+                f"a window of {self.kernel} with stride {self.stride} and padding {self.padding} "
+                "must have a tap in the map"
+            )
+        c, *size = x.shape
+        made = tuple(out_size(s, self.kernel, self.stride, self.padding) for s in size)
+        if min(made) < 1:
+            raise ValueError(f"a window of {self.kernel} does not fit a map of {size}")
+        return TensorType((c, *made), "int", x.range, x.frac)
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        lowest = np.iinfo(x.dtype).min
+        return windows(x, self.kernel, self.stride, self.padding, lowest).max(axis=(-1, -2))
 
 
 @register_op

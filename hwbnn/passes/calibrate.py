@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ..execute import batch_size, walk
 from ..ir import Graph
 
 __all__ = ["Calibration", "calibrate"]
@@ -39,10 +40,11 @@ def calibrate(graph: Graph, images: np.ndarray | None) -> Calibration:
         peak = {k: np.abs(mean) + SIGMAS * std for k, (mean, std) in spreads.items()}
         return Calibration(peak, 0)
     peak = {}
-    for start in range(0, len(images), BATCH):
-        for name, value in run_float(graph, images[start : start + BATCH]).items():
-            top = np.abs(value).max(axis=(0, 2, 3))
-            peak[name] = np.maximum(peak[name], top) if name in peak else top
+    batch = batch_size(graph, BATCH)
+    for start in range(0, len(images), batch):
+        for node, _args, value in walk(graph, images[start : start + batch]):
+            top = np.maximum(value.max(axis=(0, 2, 3)), -value.min(axis=(0, 2, 3)))
+            peak[node.name] = np.maximum(peak[node.name], top) if node.name in peak else top
     return Calibration(peak, len(images))
 
 

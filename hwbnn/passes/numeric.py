@@ -15,6 +15,8 @@ class Numeric:
         Width of stored multi-bit maps (the residual stream) and logits.
     weight_bits : int
         Width of multi-bit weights (1x1 shortcuts, classifier).
+    classifier_weight_bits : int or None
+        Width of the classifier's weights; None means ``weight_bits``.
     image_weight_bits : int
         Width of the first convolution's weights. Its rounding reaches every later activation bit,
         and a multiplier is 18 bits wide whether they are used or not (docs/design-notes.md).
@@ -36,6 +38,7 @@ class Numeric:
 
     feature_bits: int = 16
     weight_bits: int = 8
+    classifier_weight_bits: int | None = None
     image_weight_bits: int = 12
     input_frac: int = 6
     shift_step: int = 2
@@ -51,6 +54,6 @@ class Numeric:
             raise ValueError(f"rprelu must be 'multiplier' or 'shift', not {self.rprelu!r}")
         if not 8 <= self.feature_bits <= 18:
             raise ValueError(f"feature_bits must be 8 to 18, not {self.feature_bits}")
-        for name in ("weight_bits", "image_weight_bits"):
-            if not 2 <= getattr(self, name) <= 16:
+        for name in ("weight_bits", "classifier_weight_bits", "image_weight_bits"):
+            if getattr(self, name) is not None and not 2 <= getattr(self, name) <= 16:
                 raise ValueError(f"{name} must be 2 to 16, not {getattr(self, name)}")

@@ -37,6 +37,7 @@ class _Quantizer:
         self.frac: dict[str, int] = {}
         self.weight_scale: dict[str, np.ndarray] = {}
         self.pixel_scale: dict[str, np.ndarray] = {}
+        self.sign: dict[str, np.ndarray] = {}  # of channels whose weights were negated
         self.slope_shift = numeric.slope_shift
 
     def run(self) -> Graph:
@@ -57,6 +58,9 @@ class _Quantizer:
         meta = dict(self.graph.meta)
         named = ("feature_bits", "weight_bits", "image_weight_bits", "rprelu", "tie")
         meta["numeric"] = {k: getattr(self.numeric, k) for k in named}
+        meta["numeric"]["classifier_weight_bits"] = (
+            self.numeric.classifier_weight_bits or self.numeric.weight_bits
+        )
         return Graph(nodes, self.graph.output, self.decisions, meta)
 
     def _decide(self, where, chose, why):
@@ -119,7 +123,30 @@ class _Quantizer:
             weight = weight * self.pixel_scale[source][None, :, None, None]
         elif source in self.factor:
             weight = weight * self.factor[source][None, :, None, None]
+        sign = self._signs_before_max_pool(node)
+        if sign is not None:
+            weight = weight * sign[:, None, None, None]
         self._conv(node, weight, node.op.stride, node.op.padding, bits)
+
+    def _signs_before_max_pool(self, node) -> np.ndarray | None:
+        """-1 for channels whose gain is negative, where a max-pool follows the affine.
+
+        Hardware may pool before the affine if that never decreases. Weights are symmetric, so
+        negating a channel's weights and its gain changes no value of the affine.
+        """
+        affine = next((n for n in self.consumers[node.name] if isinstance(n.op, F.FAffine)), None)
+        if affine is None or not any(
+            isinstance(n.op, F.FMaxPool2d) for n in self.consumers[affine.name]
+        ):
+            return None
+        sign = np.where(affine.op.scale < 0, -1.0, 1.0)
+        self.sign[node.name] = sign
+        negated = int((sign < 0).sum())
+        self._decide(
+            node.name, f"weights of {negated} of {len(sign)} channels negated",
+            "their gain is negative; now the max-pool may come before the affine",
+        )
+        return sign
 
     def _conv(self, node, weight, stride, padding, bits, name=None):
         hi = ints.signed_range(bits)[1]
@@ -141,7 +168,9 @@ class _Quantizer:
         self.nodes.append(Node(node.name, new, node.inputs, node.source))
 
     def _FAffine(self, node):
-        self._affine(node, node.inputs[0], node.op.scale, node.op.bias)
+        source = node.inputs[0]
+        scale = node.op.scale * self.sign.get(source, 1.0)
+        self._affine(node, source, scale, node.op.bias)
 
     def _affine(self, node, source, scale, bias, conv_peak=None):
         binary = source not in self.weight_scale
@@ -228,6 +257,10 @@ class _Quantizer:
             )
         self.nodes.append(Node(node.name, I.AvgPool2x2(), node.inputs, node.source))
 
+    def _FMaxPool2d(self, node):
+        op = I.MaxPool2d(node.op.kernel, node.op.stride, node.op.padding)
+        self.nodes.append(Node(node.name, op, node.inputs, node.source))
+
     def _FGlobalAvgPool(self, node):
         _c, h, w = self.types[node.inputs[0]].shape
         bits = self.numeric.feature_bits
@@ -247,7 +280,8 @@ class _Quantizer:
         if source in self.factor:
             weight = weight * self.factor[source][None, :]
         name = f"{node.name}.dot"
-        self._conv(node, weight[:, :, None, None], 1, 0, self.numeric.weight_bits, name)
+        bits = self.numeric.classifier_weight_bits or self.numeric.weight_bits
+        self._conv(node, weight[:, :, None, None], 1, 0, bits, name)
         self._affine(node, name, np.ones(len(weight)), node.op.bias.astype(np.float64), peak)
 
 

@@ -38,6 +38,12 @@ def imagenet_state():
 
 
 @pytest.fixture
+def one_stage_state():
+    """The same with a single stage, which takes images of any size."""
+    return make_state(widths=(8,), blocks=(1,))
+
+
+@pytest.fixture
 def save(tmp_path):
     """save(content, name) -> path."""
 
