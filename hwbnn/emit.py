@@ -66,6 +66,8 @@ class EmitPlatform:
         A marked memory has at most one write port, without granularity, and one synchronous read
         port of the same domain that is not transparent. ``"hwbnn_collision": "old"`` among its
         attributes says that reading a word while it is written is meant, and gives the old word.
+        ``"hwbnn_registered": 1`` puts the block's output register behind the read port: data
+        comes a cycle later than the port of the Amaranth memory says.
         """
         if "hwbnn_name" not in mem.attrs:
             return _plain_memory(mem)
@@ -86,6 +88,8 @@ class EmitPlatform:
             p_DEPTH=depth,
             p_NAME=name,
             p_COLUMN=port_shape(width, mem.depth)[1],
+            p_ROWS=port_shape(width, mem.depth)[0],
+            p_REGISTERED=int(mem.attrs.get("hwbnn_registered", 0)),
             p_ALLOW_COLLISION=int(mem.attrs.get("hwbnn_collision") == "old"),
             i_clk=ClockSignal(read.domain),
             i_w_en=write.en if write else Const(0),

@@ -30,3 +30,20 @@ def open_carry_ends(path: Path) -> int:
                 opened += 1
     path.write_text(json.dumps(design))
     return opened
+
+
+def use_output_registers(path: Path) -> None:
+    """Switch block RAMs below a scope named ``oreg`` of an RTLIL netlist to their output register.
+
+    yosys maps memories without it; ``hwbnn_ram.v`` leaves the register out of the logic there.
+    """
+    lines, inside = path.read_text().split("\n"), False
+    for i, line in enumerate(lines):
+        text = line.strip()
+        if text.startswith("cell "):
+            inside = text.startswith("cell \\DP16KD ") and "oreg." in text
+        elif inside and text.startswith("parameter \\REGMODE_"):
+            lines[i] = line.replace('"NOREG"', '"OUTREG"')
+        elif inside and text.startswith(("connect \\OCEA ", "connect \\OCEB ")):
+            lines[i] = line.replace("1'0", "1'1")
+    path.write_text("\n".join(lines))

@@ -97,7 +97,7 @@ class _Weights:
             step = self.steps[self.entry]
             self.kind = "d" if step.load["dense"] else "x"
             self.left = step.load["n_tiles"] + 1
-            self.state_at += 2
+            self.state_at += 3
             self.code_at = self.state_at + (self.codes + 1 if step.load["codebook"] else 0)
             self.entry = (self.entry + 1) % len(self.steps)
         first = max(self.state_at, self.code_at, self.empty[self.kind])
@@ -115,7 +115,7 @@ class _Constants:
     def __init__(self, program: Program, timing: Timing):
         config = program.config
         self.words = config.lanes * config.const_words
-        self.lead = max(0, min(timing.const_lead - 2, self.words - 1))
+        self.lead = max(0, min(timing.const_lead - 3, self.words - 1))
         self.hold = timing.const_hold
 
     def setup(self, cycle: int) -> None:
@@ -143,7 +143,7 @@ def schedule(program: Program, *, frames: int = 3) -> Schedule:
         start, steps = cycle, []
         for step in program.steps:
             taken = max(cycle, following_ready)
-            following_ready = taken + 2 + config.step_words
+            following_ready = taken + 3 + config.step_words
             end, wait = _run_step(step, taken, weights, constants)
             done = end + 1 + timing.drain
             steps.append(_account(step, config, done + 1 - cycle, wait))
@@ -177,7 +177,7 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
 def _scan(program: Program) -> int:
     """Cycles from the last step's end to the end of the scan of the logits."""
     lanes, classes = program.config.lanes, program.layers[-1].out_shape[0]
-    return 2 * -(-classes // lanes) + classes + 1
+    return 3 * -(-classes // lanes) + classes + 1
 
 
 def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:

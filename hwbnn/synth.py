@@ -12,7 +12,7 @@ from .cache import Cache, digest
 from .ebr import port_shape
 from .emit import PRIMITIVES, VERILOG, Emitted
 from .memory_files import hex_text, memory_words
-from .netlist import open_carry_ends
+from .netlist import open_carry_ends, use_output_registers
 from .tools import Stage
 
 Progress = Callable[[str], None]
@@ -60,7 +60,7 @@ def synthesise(
     yosys = tools.find("yosys")
     words = memory_words(emitted, contents)
     images = {
-        name: _columns(words.get(name, ()), width, port_shape(width, depth)[1])
+        name: _blocks(words.get(name, ()), width, depth)
         for name, (width, depth) in emitted.memories.items()
     }
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,9 @@ def synthesise(
         runner = _Runner(yosys, work, out_dir, cache, progress)
         for file in PRIMITIVES:
             (work / file).write_bytes((VERILOG / file).read_bytes())
-        for memory, columns in images.items():
-            for column, text in enumerate(columns):
-                (work / f"{memory}.{column:03}.hex").write_text(text)
+        for memory, blocks in images.items():
+            for (column, row), text in blocks.items():
+                (work / f"{memory}.{column:03}.{row:03}.hex").write_text(text)
         for module, text in emitted.modules.items():
             inner = _instantiated(text, keys)
             own = options if module == emitted.top else emitted.synth[module]
@@ -80,7 +80,7 @@ def synthesise(
             keys[module] = digest(
                 "module", str(yosys), own, text,
                 *((VERILOG / file).read_bytes() for file in PRIMITIVES),
-                *(part for m in mine for part in (m, *images[m])),
+                *(part for m in mine for part in (m, *images[m].values())),
                 *(keys[m] for m in inner),
             )  # fmt: skip
             (work / f"{module}.il").write_text(text)
@@ -97,6 +97,8 @@ def synthesise(
                 f"write_rtlil -selected {module}.net.il",
             ]
             runner.step(f"synth {module}", script, keys[module], (f"{module}.net.il",))
+        for module in emitted.modules:
+            use_output_registers(work / f"{module}.net.il")
         key = digest("merge", keys[emitted.top])
         script = [
             *(f"read_rtlil {module}.net.il" for module in emitted.modules),
@@ -126,10 +128,15 @@ def synthesise(
     )
 
 
-def _columns(words: Iterable[int], width: int, column: int) -> list[str]:
-    """The $readmemh files of a memory's columns of blocks, from the low bits up."""
-    mask = (1 << column) - 1
-    return [hex_text(word >> low & mask for word in words) for low in range(0, width, column)]
+def _blocks(words: Iterable[int], width: int, depth: int) -> dict[tuple[int, int], str]:
+    """The $readmemh files of a memory's blocks by (column, row), from the low bits and words up."""
+    rows, column = port_shape(width, depth)
+    mask, words = (1 << column) - 1, list(words)
+    return {
+        (c, r): hex_text(word >> (c * column) & mask for word in words[r * rows : (r + 1) * rows])
+        for c in range(-(-width // column))
+        for r in range(-(-depth // rows))
+    }
 
 
 def _instantiated(text: str, known: Iterable[str]) -> list[str]:

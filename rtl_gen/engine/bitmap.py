@@ -66,20 +66,22 @@ class BitMap(wiring.Component):
         op = self._collect(m)
         merge_valid, merge_bank, merge_addr, merge_word, merge_mask = self._place(m, op)
 
-        # read the word (R0), register it (R1), merge it (R2), write it (R3)
+        # read the word (R0, two cycles), merge it (R2), write it (R3)
         valid = DelayLine(m, merge_valid, "merge_valid", reset=True)
         to_bank = DelayLine(m, merge_bank, "merge_bank")
         to_addr = DelayLine(m, merge_addr, "merge_addr")
         new_bits = DelayLine(m, merge_word, "merge_word")
         keep = DelayLine(m, merge_mask, "merge_mask")
         merged = Signal(self._word, reset_less=True)
-        old = Signal(self._word, reset_less=True)
+        old = Signal(self._word)
         m.d.sync += merged.eq((old & keep[2]) | new_bits[2])
         read = {}
         for b, letter in enumerate("ab"):
             for bank in range(ROW_BANKS):
                 name = f"bits_{letter}{bank}"
-                ram = Ram(name=name, width=self._word, depth=config.bit_depth)
+                ram = Ram(
+                    name=name, width=self._word, depth=config.bit_depth, registered=True
+                )
                 m.submodules[name] = ram
                 read[b, bank] = ram.r_data
                 writes = Signal(name=f"writes_{letter}{bank}")
@@ -95,14 +97,12 @@ class BitMap(wiring.Component):
                     ram.r_addr.eq(Mux(fetch, self.i_row_addr[bank], merge_addr)),
                     ram.r_en.eq(fetch | (merge_valid & writes & (merge_bank == bank))),
                 ]
-        with m.Switch(to_bank[1]):
+        with m.Switch(to_bank[2]):
             for bank in range(ROW_BANKS):
                 with m.Case(bank):
-                    m.d.sync += old.eq(Mux(self.i_buffer, read[1, bank], read[0, bank]))
-        words = Signal.like(self.o_words, reset_less=True)
+                    m.d.comb += old.eq(Mux(self.i_buffer, read[1, bank], read[0, bank]))
         for bank in range(ROW_BANKS):
-            m.d.sync += words[bank].eq(Mux(self.i_source, read[1, bank], read[0, bank]))
-        m.d.comb += self.o_words.eq(words)
+            m.d.comb += self.o_words[bank].eq(Mux(self.i_source, read[1, bank], read[0, bank]))
         return m
 
     def _collect(self, m):

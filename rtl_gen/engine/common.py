@@ -45,14 +45,18 @@ class Ram(wiring.Component):
 
     Reading a word in the cycle in which it is written is an error of the design.
 
-    Members: ``w_en``, ``w_addr``, ``w_data``; ``r_en``, ``r_addr``, ``r_data`` (one cycle later,
-    held while ``r_en`` is low).
+    A block RAM's output comes late in its cycle (5.6 ns after the clock on an ECP5): logic behind
+    it wants ``registered``, which uses the register inside the block and costs a cycle.
+
+    Members: ``w_en``, ``w_addr``, ``w_data``; ``r_en``, ``r_addr``, ``r_data`` (``LATENCY`` cycles
+    later: 1, or 2 if ``registered``; held while ``r_en`` is low).
     """
 
-    def __init__(self, *, name, width, depth):
+    def __init__(self, *, name, width, depth, registered=False):
         if depth < 2:
             raise ValueError(f"memory {name} must have at least 2 words, not {depth}")
         self._name, self._width, self._depth = name, width, depth
+        self._registered = registered
         super().__init__(
             {
                 "w_en": In(1),
@@ -70,7 +74,7 @@ class Ram(wiring.Component):
             shape=unsigned(self._width),
             depth=self._depth,
             init=[],
-            attrs={"hwbnn_name": self._name},
+            attrs={"hwbnn_name": self._name, "hwbnn_registered": int(self._registered)},
         )
         write, read = mem.write_port(), mem.read_port()
         m.d.comb += [
@@ -79,8 +83,13 @@ class Ram(wiring.Component):
             write.data.eq(self.w_data),
             read.en.eq(self.r_en),
             read.addr.eq(self.r_addr),
-            self.r_data.eq(read.data),
         ]
+        if self._registered and not hasattr(platform, "get_memory"):
+            late = Signal(self._width, reset_less=True)
+            m.d.sync += late.eq(read.data)
+            m.d.comb += self.r_data.eq(late)
+        else:
+            m.d.comb += self.r_data.eq(read.data)
         return m
 
 

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..leaf import leaf
-from .common import Ram
+from .common import DelayLine, Ram
 from .config import BORDER_CLASSES, EngineConfig
 from .lane import STAGE
 
@@ -94,8 +94,8 @@ class ConstantLoader(wiring.Component):
     def __init__(self, config: EngineConfig, *, hold: int, lead: int):
         self._config, self._hold = config, hold
         n_words = config.lanes * config.const_words
-        # the last word arrives two cycles after its read
-        self._lead = max(0, min(lead - 2, n_words - 1))
+        # the last word arrives three cycles after its read
+        self._lead = max(0, min(lead - 3, n_words - 1))
         super().__init__(
             {
                 "i_setup": In(1),
@@ -112,15 +112,17 @@ class ConstantLoader(wiring.Component):
         m = Module()
         config = self._config
         width, depth = config.memories()["constants"]
-        m.submodules.constants = ram = Ram(name="constants", width=width, depth=depth)
+        m.submodules.constants = ram = Ram(
+            name="constants", width=width, depth=depth, registered=True
+        )
         n_words = config.lanes * config.const_words
         count = Signal(range(n_words))
         groups = Signal(12)
         hold = Signal(range(self._hold + 1))
         address = Signal(range(depth))
-        reading, arriving = Signal(), Signal()
-        m.d.comb += [ram.r_addr.eq(address), ram.r_en.eq(reading)]
-        m.d.sync += arriving.eq(reading)
+        reading = Signal()
+        m.d.comb += [ram.r_addr.eq(address), ram.r_en.eq(1)]
+        arriving = DelayLine(m, reading, "arriving", reset=True)
         with m.If(reading):
             m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
             with m.If(count == n_words - 1 - self._lead):
@@ -155,7 +157,7 @@ class ConstantLoader(wiring.Component):
         with m.Elif(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         word = ram.r_data
-        shift = arriving
+        shift = arriving[2]
         for p in range(config.lanes):
             bank = LaneConstants(config)
             m.d.comb += [

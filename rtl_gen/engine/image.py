@@ -83,9 +83,10 @@ class ImageMemory(wiring.Component):
                                  self.o_full.eq(1)]
         with m.If(self.i_free):
             m.d.sync += self.o_full.eq(0)
-        words = Signal.like(self.o_words, reset_less=True)
         for b in range(ROW_BANKS):
-            ram = Ram(name=f"image{b}", width=self._word, depth=config.image_depth)
+            ram = Ram(
+                name=f"image{b}", width=self._word, depth=config.image_depth, registered=True
+            )
             m.submodules[f"image{b}"] = ram
             m.d.comb += [
                 ram.w_en.eq(write & (write_bank == b)),
@@ -94,6 +95,5 @@ class ImageMemory(wiring.Component):
                 ram.r_en.eq(self.i_new),
                 ram.r_addr.eq(self.i_row_addr[b]),
             ]
-            m.d.sync += words[b].eq(ram.r_data)
-        m.d.comb += self.o_words.eq(words)
+            m.d.comb += self.o_words[b].eq(ram.r_data)
         return m

@@ -121,11 +121,12 @@ class WeightLoader(wiring.Component):
 
         def ram(name):
             width, depth = memories[name]
-            m.submodules[name] = block = Ram(name=name, width=width, depth=depth)
+            m.submodules[name] = block = Ram(
+                name=name, width=width, depth=depth, registered=True
+            )
             return block
 
         loads, weights, dense = ram("loads"), ram("weights"), ram("dense_weights")
-        # block RAM outputs are late in their cycle: what steers the loader is registered first
         loaded = Signal(config.load_layout)
         entry = Signal(config.load_layout)
         m.d.comb += loaded.eq(loads.r_data)
@@ -150,19 +151,16 @@ class WeightLoader(wiring.Component):
             weights.r_en.eq(1),
             dense.r_en.eq(1),
         ]
-        words_x = Signal.like(weights.r_data, reset_less=True)
-        words_d = Signal.like(dense.r_data, reset_less=True)
-        m.d.sync += [words_x.eq(weights.r_data), words_d.eq(dense.r_data)]
         code_done = Signal(init=1)
         if config.has_codebook:
-            self._codebook(m, ram("codebooks"), words_x, entry, code_done)
+            self._codebook(m, ram("codebooks"), weights.r_data, entry, code_done)
         else:
             m.submodules.codebook = book = KernelCodebook(
                 channels=config.channels_in, id_bits=9
             )
-            m.d.comb += book.i_ids.eq(words_x)
+            m.d.comb += book.i_ids.eq(weights.r_data)
             m.d.sync += self.o_weights_x.eq(book.o_kernels)
-        m.d.sync += self.o_weights_d.eq(words_d)
+        m.d.sync += self.o_weights_d.eq(dense.r_data)
         arrives_x = DelayLine(m, reading & ~entry.dense, "arrives_x", reset=True)
         arrives_d = DelayLine(m, reading & entry.dense, "arrives_d", reset=True)
         m.d.comb += [
@@ -175,6 +173,8 @@ class WeightLoader(wiring.Component):
         with m.FSM():
             with m.State("FETCH"):
                 m.d.comb += loads.r_en.eq(1)
+                m.next = "ARRIVE"
+            with m.State("ARRIVE"):
                 m.next = "ENTRY"
             with m.State("ENTRY"):
                 m.d.sync += [
@@ -242,8 +242,8 @@ class WeightLoader(wiring.Component):
             codes.r_en.eq(1),
             book.i_write.eq(writes[2]),
             book.i_addr.eq(entries[2]),
+            book.i_code.eq(codes.r_data),
         ]
-        m.d.sync += book.i_code.eq(codes.r_data)
         with m.If(filling):
             m.d.sync += index.eq(index + 1)
         with m.If(~code_done & index[-1]):

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .common import Ram
+from .common import DelayLine, Ram
 from .config import ROW_BANKS, EngineConfig
 
 __all__ = ["Sequencer", "issue_layout"]
@@ -276,11 +276,13 @@ class Sequencer(wiring.Component):
         """Read the next step into a register while the current one runs."""
         config = self._config
         width, n_words = config.step_word_bits, config.step_words
-        m.submodules.steps = ram = Ram(name="steps", width=width, depth=config.step_depth)
+        m.submodules.steps = ram = Ram(
+            name="steps", width=width, depth=config.step_depth, registered=True
+        )
         bits = Signal(width * n_words)
         address = Signal(range(config.step_depth))
         count = Signal(range(n_words + 1))
-        arriving, ready = Signal(), Signal()
+        ready = Signal()
         following = Signal(config.step_layout)
         take = Signal()
         at_first = Signal(init=1)  # the step being read is the program's first
@@ -288,12 +290,12 @@ class Sequencer(wiring.Component):
             following.eq(bits[: config.step_layout.size]),
             ram.r_addr.eq(address),
             ram.r_en.eq(count != n_words),
-            ready.eq((count == n_words) & ~arriving),
         ]
-        m.d.sync += arriving.eq(ram.r_en)
+        arriving = DelayLine(m, ram.r_en, "arriving", reset=True)
+        m.d.comb += ready.eq((count == n_words) & ~arriving[1] & ~arriving[2])
         with m.If(ram.r_en):
             m.d.sync += [count.eq(count + 1), address.eq(address + 1)]
-        with m.If(arriving):
+        with m.If(arriving[2]):
             m.d.sync += bits.eq(Cat(bits[width:], ram.r_data))
         with m.If(ready & at_first):
             m.d.sync += [

@@ -243,13 +243,15 @@ class Engine(wiring.Component):
         valid with tap 2.
         """
         config, timing = self.config, self.timing
-        # the read is a cycle ahead of the sums: block RAM outputs go through a register
+        # the read is a cycle ahead of the sums: its data takes two
         ahead = Signal(issue_layout(config))
         late, early = issue[timing.issue_to_d - 1], issue[timing.issue_to_x - 1]
         m.d.comb += ahead.eq(Mux(step.dense, late, early))
         at = DelayLine(m, ahead, "control", reset=True).after(1)
         width, depth = config.memories()["psum"]
-        m.submodules.psum = ram = Ram(name="psum", width=width, depth=depth)
+        m.submodules.psum = ram = Ram(
+            name="psum", width=width, depth=depth, registered=True
+        )
         counter, address = Signal(range(depth)), Signal(range(depth))
         m.d.comb += address.eq(Mux(ahead.tile_first, 0, counter))
         with m.If(ahead.valid):
@@ -258,8 +260,7 @@ class Engine(wiring.Component):
         n = config.lanes * config.pixels
         layout = data.ArrayLayout(signed(config.acc_bits), n)
         incoming = Signal(layout, reset_less=True)
-        before, acc = Signal(layout, reset_less=True), Signal(layout, reset_less=True)
-        m.d.sync += before.eq(ram.r_data)
+        before, acc = Signal(layout), Signal(layout, reset_less=True)
         xnor, dense = sums
         for i in range(n):
             m.d.sync += [
@@ -267,6 +268,7 @@ class Engine(wiring.Component):
                 acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
             ]
         m.d.comb += [
+            before.eq(ram.r_data),
             ram.r_en.eq(ahead.valid & ~ahead.first),
             ram.r_addr.eq(address),
             ram.w_en.eq(at[2].valid & ~at[2].last),
@@ -284,10 +286,12 @@ class Engine(wiring.Component):
         m.d.comb += constants.i_swap.eq(Cat(swaps[1 + n] for n in range(LANE_STAGES)))
 
         width, depth = config.memories()["features"]
-        m.submodules.features = features = Ram(name="features", width=width, depth=depth)
+        m.submodules.features = features = Ram(
+            name="features", width=width, depth=depth, registered=True
+        )
         stored = Signal(data.ArrayLayout(signed(f), p * t))
-        residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
-        m.d.sync += residual.eq(features.r_data)
+        residual = Signal(data.ArrayLayout(signed(f), p * t))
+        m.d.comb += residual.eq(features.r_data)
         bits = Signal(p * t)
         for lane in range(p):
             for pixel in range(t):

@@ -110,7 +110,7 @@ class XMap(wiring.Component):
         read = []
         for b in range(banks):
             width, depth = config.memories()[f"x{b}"]
-            ram = Ram(name=f"x{b}", width=width, depth=depth)
+            ram = Ram(name=f"x{b}", width=width, depth=depth, registered=True)
             m.submodules[f"x{b}"] = ram
             m.d.comb += [
                 ram.w_en.eq(valid & (bank_now == b)),
@@ -127,26 +127,25 @@ class XMap(wiring.Component):
         """K channels of T pixels out of the banks' words."""
         config = self._config
         t, k = config.pixels, config.dense_inputs
-        x = Signal.like(self.o_x, reset_less=True)
         views = [word(value) for value in read]
-        slice_ = Signal.like(self.i_slice)
-        m.d.sync += slice_.eq(self.i_slice)
-        with m.Switch(slice_):
+        slice_ = DelayLine(m, self.i_slice, "slice")
+        with m.Switch(slice_[2]):
             for s in range(config.x_slices):
                 with m.Case(s):
                     for pixel in range(t):
                         for c in range(k):
                             channel = s * k + c
                             bank, lane = divmod(channel, config.lanes)
-                            m.d.sync += x[pixel * k + c].eq(views[bank][lane * t + pixel])
-        m.d.comb += self.o_x.eq(x)
+                            m.d.comb += self.o_x[pixel * k + c].eq(
+                                views[bank][lane * t + pixel]
+                            )
 
     def _pool(self, m, word):
         """2x2 means: pair sums of two groups are kept for a row and added to the next row's."""
         config = self._config
         f, p, t = config.feature_bits, config.lanes, config.pixels
         width, depth = config.memories()["pool"]
-        m.submodules.pool = ram = Ram(name="pool", width=width, depth=depth)
+        m.submodules.pool = ram = Ram(name="pool", width=width, depth=depth, registered=True)
         held = Signal.like(self.i_x, reset_less=True)
         emit, active = Signal(), Signal()
         index = Signal(range(depth))
@@ -189,8 +188,9 @@ class XMap(wiring.Component):
             ram.w_addr.eq(addr1),
             ram.w_data.eq(sums),
         ]
-        above, below = (Signal.like(sums, name=n, reset_less=True) for n in ("above", "below"))
-        m.d.sync += [above.eq(ram.r_data), below.eq(sums)]
+        above, below = Signal.like(sums), Signal.like(sums, reset_less=True)
+        m.d.comb += above.eq(ram.r_data)
+        m.d.sync += below.eq(sums)
         pooled = Signal(word, reset_less=True)
         for i in range(p * t):
             four = Signal(signed(f + 2), name=f"four{i}")

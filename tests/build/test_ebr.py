@@ -22,14 +22,16 @@ def counts(tmp_path_factory):
     lines = []
     for width, depth in SHAPES:
         name, bits = f"m{width}x{depth}", (depth - 1).bit_length()
-        column = port_shape(width, depth)[1]
+        rows, column = port_shape(width, depth)
         for number in range(-(-width // column)):
-            text = "".join(f"{n % 2:x}\n" for n in range(depth))
-            (folder / f"{name}.{number:03}.hex").write_text(text)
+            for row in range(-(-depth // rows)):
+                text = "".join(f"{n % 2:x}\n" for n in range(min(rows, depth - row * rows)))
+                (folder / f"{name}.{number:03}.{row:03}.hex").write_text(text)
         lines.append(
             f"module {name}(input clk, we, re, input [{bits - 1}:0] wa, ra, "
             f"input [{width - 1}:0] wd, output [{width - 1}:0] rd);\n"
-            f'hwbnn_ram #(.WIDTH({width}), .DEPTH({depth}), .NAME("{name}"), .COLUMN({column})) m '
+            f'hwbnn_ram #(.WIDTH({width}), .DEPTH({depth}), .NAME("{name}"), .COLUMN({column}), '
+            f".ROWS({rows}), .REGISTERED({width % 2})) m "
             "(clk, we, wa, wd, re, ra, rd);\nendmodule"
         )
     tops = "".join(f"(* keep *) m{w}x{d} i{w}x{d} ();\n" for w, d in SHAPES)

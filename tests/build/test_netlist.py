@@ -24,11 +24,13 @@ from sim.netlist import compare, netlist_sources
 
 pytestmark = pytest.mark.slow
 
+LATE = 2  # through the output register
 # Width, depth, collisions: every port shape of a block, several rows and columns, folding.
 SHAPES = [
     (1, 16384, False), (2, 8192, False), (4, 4096, False), (5, 4096, False), (9, 2048, False),
     (18, 1024, False), (36, 512, False), (64, 300, False), (9, 4096, False), (40, 1536, False),
     (8, 2048, True), (36, 512, True), (12, 3000, True),
+    (18, 1024, LATE), (72, 512, LATE), (40, 1536, LATE), (9, 4096, LATE),
 ]  # fmt: skip
 
 
@@ -46,7 +48,8 @@ class Memories(wiring.Component):
         m = Module()
         for width, depth, old in SHAPES:
             name = f"{width}x{depth}_{int(old)}"
-            attrs = {"hwbnn_name": f"m{name}"} | ({"hwbnn_collision": "old"} if old else {})
+            attrs = {"hwbnn_name": f"m{name}", "hwbnn_registered": int(old == LATE)}
+            attrs |= {"hwbnn_collision": "old"} if old is True else {}
             mem = memory.Memory(shape=width, depth=depth, init=[], attrs=attrs)
             m.submodules[f"m{name}"] = mem
             w, r = mem.write_port(), mem.read_port()
@@ -57,7 +60,7 @@ class Memories(wiring.Component):
                 writes.eq(self.w_en & (w.addr < depth)),
                 same.eq(writes & (w.addr == r.addr)),
                 w.en.eq(writes),
-                r.en.eq(self.r_en & (r.addr < depth) & (old | ~same)),
+                r.en.eq(self.r_en & (r.addr < depth) & ((old is True) | ~same)),
                 self[f"o_{name}"].eq(r.data),
             ]  # fmt: skip
         return m
@@ -79,6 +82,7 @@ def test_memories_of_every_shape_with_contents(cache, tmp_path):
         for name, (width, depth) in emitted.memories.items()
     }
     netlist = synthesise(emitted, contents, tmp_path / "synth", cache=cache)
+    assert '"OUTREG"' in netlist.verilog.read_text()
     assert netlist.cells["DP16KD"] <= sum(ebr_blocks(w, d) for w, d, _ in SHAPES)
     # Few distinct addresses, so that words written are read again, and many collide.
     few = "if ($urandom_range(1)) begin w_addr = w_addr & 3; r_addr = r_addr & 3; end"
