@@ -32,7 +32,8 @@ from .progress import Quiet
 from .report.view import Section
 
 __all__ = ["PATHS", "Checked", "Inference", "Options", "boards", "check", "compare", "compile",
-           "estimate", "infer", "models", "read_report", "report", "verify"]
+           "estimate", "infer", "models", "read_report", "report", "synthesise",
+           "synthetic_networks", "verify"]
 
 PATHS = ("torch-float", "int-model", "rtl-sim")
 
@@ -243,6 +244,27 @@ def models() -> dict:
     return families()
 
 
+def synthetic_networks() -> dict:
+    """Networks that `synthesise` can make, by name, each with ``describe`` and ``input_size``."""
+    from models.synth import networks
+
+    return networks()
+
+
+def synthesise(name: str, out: str | Path, seed: int = 1, *, force: bool = False,
+               progress: Quiet | None = None) -> Path:
+    """Write a checkpoint of a published network with made-up parameters; returns its path.
+
+    Raises
+    ------
+    UserError
+        Unknown name, a file that exists (without ``force``), a folder that does not.
+    """
+    from models.synth import write
+
+    progress = progress or Quiet()
+    with progress.stage("synth"):
+        return write(name, out, seed, force=force, progress=progress.count)
 
 
 def _absolute(path: str | None) -> str | None:

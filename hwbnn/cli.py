@@ -321,14 +321,52 @@ def boards():
     click.echo(show.boards(api.boards()), nl=False)
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--family", metavar="FILE.py", help="Also load families from this file (it is run).")
-def models(family):
-    """List kinds of networks and their options."""
+@click.pass_context
+def models(context, family):
+    """List kinds of networks and their options.
+
+    \b
+    hwbnn models
+    hwbnn models synth snn-r18-tau5 -o x.pth     a published network with made-up weights
+    """
     from . import api, show
 
     if family:
         from models.registry import load_family_file
 
         load_family_file(family)
-    click.echo(show.families(api.models()), nl=False)
+    if context.invoked_subcommand is None:
+        click.echo(show.families(api.models()), nl=False)
+
+
+@models.command()
+@click.argument("name", required=False)
+@click.option("-o", "out", metavar="FILE.pth", help="File to write. [default: NAME.pth]")
+@_option("--seed", type=click.IntRange(min=0), default=1, help="Another seed, other parameters.")
+@click.option("--force", is_flag=True, help="Write over a file that exists.")
+def synth(name, out, seed, force):
+    """Make a checkpoint of a published network with made-up weights.
+
+    The file has the authors' format: every tensor with its name, shape and type. Its parameters
+    are random, in the ranges that training leaves, and each layer is normalised on synthetic
+    scenes, so that none saturates or dies: speed, size, verification and agreement with PyTorch
+    can be tried at full size. Its classes mean nothing.
+
+    Without NAME, lists the networks.
+
+    \b
+    hwbnn models synth
+    hwbnn models synth snn-r18-tau5 -o x.pth
+    hwbnn check x.pth
+    """
+    from . import api, show
+
+    if name is None:
+        if out or force:
+            raise click.UsageError("NAME is missing.")
+        click.echo(show.synthetic(api.synthetic_networks()), nl=False)
+        return
+    path = api.synthesise(name, out or f"{name}.pth", seed, force=force, progress=_progress())
+    click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

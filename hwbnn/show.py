@@ -12,7 +12,7 @@ from .report.quantity import Column, Table, from_json, show
 from .report.render import text_table
 
 __all__ = ["board", "boards", "checked", "compared", "estimated", "families", "finished",
-           "inferred", "verified"]
+           "inferred", "synthetic", "verified"]
 
 SHOWN_IMAGES = 20  # classes that infer prints
 
@@ -158,4 +158,13 @@ def families(found: dict) -> str:
         lines += [*text_table(table), ""]
     lines.append("--input-size, --bn-eps, --mean and --std are options of their own; others are")
     lines.append("given as --option NAME=VALUE. Your own kind of network: docs/families.md.")
+    lines.append("No trained file at hand? 'hwbnn models synth' makes up weights for one.")
     return "\n".join(lines) + "\n"
+
+
+def synthetic(found: dict) -> str:
+    """A row per network that can be made up."""
+    table = Table(Column("name"), Column("input"), Column(""))
+    for name, network in found.items():
+        table.add(name, f"{network.input_size}x{network.input_size}", network.describe)
+    return _lines(table, "", "hwbnn models synth NAME -o x.pth")

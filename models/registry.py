@@ -45,7 +45,10 @@ class Option:
 
 
 class Family(Protocol):
-    """One kind of network. Methods raise CheckpointError where the file is not of this kind."""
+    """One kind of network. Methods raise CheckpointError where the file is not of this kind.
+
+    An attribute ``synthetic``, a tuple of `models.synth.SyntheticNetwork`, is optional.
+    """
 
     name: str
     describe: str

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+BLOCK = 1 << 21  # scores held at once
+CLOSE = 1e-9  # of a kernel's norm; further apart, no order of summation changes the winner
 HYSTERESIS = 1e-3  # below this magnitude an element of a pattern keeps its last sign
 KERNEL = 9
 
@@ -42,11 +44,23 @@ def nearest_codeword(kernels: Tensor, codewords: Tensor) -> Tensor:
         Signs, (M, 9). All have the same norm, so the nearest has the largest dot product.
     """
     kernels, codewords = kernels.double(), codewords.double()
+    parts = [_nearest(part, codewords) for part in kernels.split(max(1, BLOCK // len(codewords)))]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+
+def _nearest(kernels: Tensor, codewords: Tensor) -> Tensor:
+    if len(codewords) == 1:
+        return torch.zeros(len(kernels), dtype=torch.int64)
+    top = (kernels @ codewords.T).topk(2, dim=1)
+    best = top.indices[:, 0].clone()
+    close = top.values[:, 0] - top.values[:, 1] <= CLOSE * kernels.norm(dim=1)
     # Summed tap by tap, so that every implementation of this sum rounds alike.
-    score = kernels[:, :1] * codewords[:, 0]
+    doubt = kernels[close]
+    score = doubt[:, :1] * codewords[:, 0]
     for tap in range(1, KERNEL):
-        score += kernels[:, tap : tap + 1] * codewords[:, tap]
-    return score.argmax(dim=1)
+        score += doubt[:, tap : tap + 1] * codewords[:, tap]
+    best[close] = score.argmax(dim=1)
+    return best
 
 
 def all_codewords() -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwbnn.errors import CheckpointError
 
-from .binarise import HYSTERESIS, KERNEL
+from .binarise import BLOCK, CLOSE, HYSTERESIS, KERNEL
 
 __all__ = ["NEAR_TIE", "BinaryWeights", "decode", "read_patterns"]
 
@@ -60,12 +60,24 @@ def read_patterns(patterns: np.ndarray, where: str) -> tuple[np.ndarray, tuple]:
     return np.where(patterns < 0, -1, 1).astype(np.int8), held
 
 
-def _scores(kernels: np.ndarray, codewords: np.ndarray) -> np.ndarray:
+def _nearest(kernels: np.ndarray, codewords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index of each kernel's best codeword (M, 9), and its lead over the second; inf for one."""
+    if len(codewords) == 1:
+        return np.zeros(len(kernels), np.int64), np.full(len(kernels), np.inf)
+    score = kernels @ codewords.T
+    best = score.argmax(axis=1)
+    at = np.arange(len(kernels))
+    top = score[at, best]
+    score[at, best] = -np.inf
+    lead = top - score.max(axis=1)
+    close = lead <= CLOSE * np.linalg.norm(kernels, axis=1)
     # Tap by tap in float64, the order in which the PyTorch model sums: equal to the last bit.
-    score = kernels[:, :1] * codewords[:, 0]
+    doubt = kernels[close]
+    score = doubt[:, :1] * codewords[:, 0]
     for tap in range(1, KERNEL):
-        score += kernels[:, tap : tap + 1] * codewords[:, tap]
-    return score
+        score += doubt[:, tap : tap + 1] * codewords[:, tap]
+    best[close] = score.argmax(axis=1)
+    return best, lead
 
 
 def decode(latent: np.ndarray, patterns: np.ndarray | None, where: str) -> BinaryWeights:
@@ -81,16 +93,12 @@ def decode(latent: np.ndarray, patterns: np.ndarray | None, where: str) -> Binar
     _, first = np.unique(signs, axis=0, return_index=True)
     codebook = signs[np.sort(first)]
     kernels = latent.reshape(-1, KERNEL)
-    best = np.empty(len(kernels), np.int64)
-    near = []
-    for start in range(0, len(kernels), 1 << 16):
-        part = kernels[start : start + (1 << 16)]
-        score = _scores(part, codebook.astype(np.float64))
-        best[start : start + len(part)] = score.argmax(axis=1)
-        if len(codebook) > 1:
-            top = np.partition(score, -2, axis=1)[:, -2:]
-            close = top[:, 1] - top[:, 0] < NEAR_TIE * np.linalg.norm(part, axis=1)
-            near += (start + np.flatnonzero(close)).tolist()
+    best, lead = np.empty(len(kernels), np.int64), np.empty(len(kernels))
+    rows = BLOCK // len(codebook)
+    for start in range(0, len(kernels), rows):
+        part = slice(start, start + rows)
+        best[part], lead[part] = _nearest(kernels[part], codebook.astype(np.float64))
+    near = np.flatnonzero(lead < NEAR_TIE * np.linalg.norm(kernels, axis=1)).tolist()
     ids = best.reshape(latent.shape[:2])
     weight = codebook[ids].reshape(latent.shape)
     n_in = latent.shape[1]

@@ -15,6 +15,7 @@ from ..checkpoint import Checkpoint
 from ..registry import COMMON, Match, Option, register
 from .codebook import BinaryWeights, decode, read_patterns
 from .net import STEMS, Geometry, SnnNet
+from .synth import NETWORKS
 
 __all__ = ["SnnFamily"]
 
@@ -43,6 +44,7 @@ class SnnFamily:
                "auto: sub-bit where the file has codebooks, else binary; or insist on one: "
                "binary, sub-bit", _weights),
     )
+    synthetic = NETWORKS
 
     def recognise(self, checkpoint: Checkpoint) -> Match:
         keys = checkpoint.tensors

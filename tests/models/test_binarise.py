@@ -1,5 +1,7 @@
 """The quantisers: values, gradients, and how a codebook keeps and loses signs."""
 
+import numpy as np
+import pytest
 import torch
 
 from models.snn.binarise import (
@@ -9,6 +11,7 @@ from models.snn.binarise import (
     binary_activation,
     nearest_codeword,
 )
+from models.snn.codebook import decode
 
 
 def test_activation_signs_and_their_derivative():
@@ -34,6 +37,27 @@ def test_nearest_codeword_minimises_distance_and_breaks_ties_low():
     )
     assert nearest_codeword(torch.zeros(1, 9), words).item() == 0
     assert nearest_codeword(kernels, torch.cat([words, words])).max() < 16
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 512])
+def test_nearest_codeword_is_the_sum_tap_by_tap_even_in_near_ties(count):
+    g = torch.Generator().manual_seed(count)
+    words = all_codewords()[torch.randperm(512, generator=g)[:count]]
+    kernels = torch.randn(5000, 9, generator=g).double()
+    kernels[:1000] = kernels[:1000].round()  # many exact ties
+    kernels[1000:2000] = kernels[1000:2000].round() + 1e-15 * kernels[2000:3000]
+    kernels[0] = 0
+    score = kernels[:, :1] * words[:, 0].double()
+    for tap in range(1, 9):
+        score = score + kernels[:, tap : tap + 1] * words[:, tap].double()
+    expected = score.argmax(dim=1)
+    assert torch.equal(nearest_codeword(kernels, words), expected)
+    latent = kernels.reshape(50, 100, 3, 3).numpy()
+    found = decode(latent, words.double().numpy(), "layer")
+    if found.ids is not None:
+        assert np.array_equal(found.ids.ravel(), expected.numpy())
+    weight = words[expected].reshape(latent.shape)
+    assert np.array_equal(found.weight, weight.numpy())
 
 
 def test_full_codebook_is_plain_sign():
