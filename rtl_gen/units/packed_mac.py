@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .dsp import Multiplier18
 
-__all__ = ["LogicMultiplier", "PackedMac", "registered_sum"]
+__all__ = ["LogicMultiplier", "PackedMac", "fix_bits", "registered_sum"]
 
 CENTRE = 128  # the odd channel multiplies the pixel minus this
 PIXEL_SHIFT = 10  # where the centred pixel stands in its factor
