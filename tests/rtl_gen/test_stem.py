@@ -2,13 +2,18 @@
 """The stem against integers and its cycle model, several frames, random arrivals and takes."""
 
 import random
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from amaranth.lib import memory
 from amaranth.sim import Simulator
 
+from hwbnn import tools
+from hwbnn.emit import emit, verilog_for_sim
 from hwbnn.errors import UserError
+from hwbnn.memory_files import hex_text
 from hwbnn.stem_pack import accumulator_bits, pack_stem
 from rtl_gen.engine.stem import Stem
 from rtl_gen.engine.stem_config import StemConfig
@@ -205,3 +210,41 @@ def test_a_late_take_stalls_and_must_be_known():
 def test_impossible_configurations_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
         StemConfig(**{name: value})
+
+
+@pytest.mark.slow
+def test_imagenet_frames_in_verilator(tmp_path):
+    """Two frames of 224x224 in the emitted Verilog: every result, and every row's cycle."""
+    config = StemConfig()
+    rng = np.random.default_rng(224)
+    weights = rng.integers(-127, 128, (64, 3, 7, 7))
+    shape = (224, 224, 3)
+    images = [rng.integers(0, 256, shape), rng.choice([0, 255], shape)]
+    sources = verilog_for_sim(emit(Stem(config), "stem"), tmp_path / "rtl")
+    verilator = tools.find("verilator")
+    options = "--cc --exe --build -O3 --x-assign fast --x-initial fast --noassert -Wno-fatal"
+    options += " -CFLAGS -O1 --top-module stem --Mdir obj -o sim"
+    files = [str(path) for path in (Path(__file__).with_name("stem_frames.cpp"), *sources)]
+    tools.run(verilator, [*options.split(), *files], cwd=tmp_path, log=tmp_path / "build.log")
+    pixels = b"".join(image.astype(np.uint8).tobytes() for image in images)
+    (tmp_path / "pixels.bin").write_bytes(pixels)
+    for name, words in pack_stem(config, weights, OFFSET).items():
+        (tmp_path / f"{name}.hex").write_text(hex_text(words))
+    rows = 2 * 56
+    command = [tmp_path / "obj" / "sim", str(rows), str(config.row_words), "+IMAGES=."]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300)
+
+    raw = np.frombuffer((tmp_path / "words.bin").read_bytes(), np.uint8)
+    bits = np.unpackbits(raw.reshape(rows * config.row_words, -1), axis=1, bitorder="little")
+    width = config.result_bits
+    bits = bits[:, : config.lanes * width].reshape(-1, config.lanes, width).astype(np.int64)
+    values = (bits << np.arange(width)).sum(2)
+    values -= (values >> (width - 1)) << width
+    maps = values.reshape(2, 56, config.groups, 56, config.lanes).transpose(0, 2, 4, 1, 3)
+    for got, image in zip(maps.reshape(2, 64, 56, 56), images, strict=True):
+        assert np.array_equal(got, expected(image, weights, OFFSET, config.image_frac))
+
+    lines = (tmp_path / "cycles.txt").read_text().splitlines()
+    ready, taken = zip(*(map(int, line.split()) for line in lines), strict=True)
+    times = StemTimes(config)
+    assert list(ready) == [times.next_ready(taken[:r]) for r in range(rows)]
