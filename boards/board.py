@@ -70,16 +70,18 @@ class Board:
 def pins_of(platform, ports: dict[str, tuple]) -> tuple[Pin, ...]:
     """Look ports up among an Amaranth platform's resources.
 
-    ``ports`` maps a top-level port to (resource, number) or (resource, number, subsignal).
+    ``ports`` maps a top-level port to (resource, number), (resource, number, subsignal) or
+    (resource, number, subsignal, bit). A port whose name ends in _n has the level of its pin.
     """
     resources = {(r.name, r.number): r for r in platform.resources}
     pins = []
     for port, (name, number, *sub) in ports.items():
         parts = [resources[name, number]]
+        bit = sub[1] if len(sub) > 1 else 0
         if sub:
             parts += [io for io in parts[0].ios if getattr(io, "name", None) == sub[0]]
         leaf = parts[-1].ios[0]
         attrs = {k: str(v) for part in parts for k, v in part.attrs.items()}
-        site = leaf.names[0]
-        pins.append(Pin(port, site, leaf.invert, tuple(sorted(attrs.items()))))
+        invert = leaf.invert and not port.endswith("_n")
+        pins.append(Pin(port, leaf.names[bit], invert, tuple(sorted(attrs.items()))))
     return tuple(pins)

@@ -32,6 +32,15 @@ PORTS = {
     "reset": ("button_fire", 0),
     "wifi_gpio0": ("esp32", 0, "gpio0"),
     **{f"led{n}": ("led", n) for n in range(8)},
+    # one port a pin: what drives them (rtl_gen/sdram/pads.py) has a buffer for each
+    "sdram_clk": ("sdram", 0, "clk"),
+    "sdram_cke": ("sdram", 0, "clk_en"),
+    **{f"sdram_{name}_n": ("sdram", 0, name) for name in ("cs", "ras", "cas", "we")},
+    **{
+        f"sdram_{name}{bit}": ("sdram", 0, name, bit)
+        for name, width in (("ba", 2), ("a", 13), ("dqm", 2), ("dq", 16))
+        for bit in range(width)
+    },
 }
 
 BOARDS = tuple(

@@ -34,6 +34,12 @@ def test_pins_are_those_of_the_board_package():
     assert ("IO_TYPE", "LVCMOS33") in board.pin("reset").attrs
     assert ("PULLMODE", "DOWN") in board.pin("reset").attrs
     assert not any(pin.invert for pin in board.pins)
+    # LDQM goes with dq0 to dq7
+    sdram = {"clk": "F19", "cke": "F20", "we_n": "T20", "ba1": "N20", "a12": "G19", "dqm0": "U19"}
+    assert {name: board.pin(f"sdram_{name}").site for name in sdram} == sdram
+    assert board.pin("sdram_dq15").site == "J17" and board.pin("sdram_dq0").site == "J16"
+    assert ("SLEWRATE", "FAST") in board.pin("sdram_dq9").attrs
+    assert len({pin.site for pin in board.pins}) == len(board.pins)
     with pytest.raises(LookupError, match="no port 'hdmi'"):
         board.pin("hdmi")
 
