@@ -91,6 +91,10 @@ def test_stem_pools_before_its_affine_alike(seed):
         conv, affine, clamp, pool = (integer[n].op for n in names)
         assert affine.gain.min() >= 0
         values = golden.run_batch(integer, images)
+        types = integer.types()
+        for name, value in values.items():
+            assert types[name].shape == value.shape[1:]
+            assert types[name].range.lo <= value.min() and value.max() <= types[name].range.hi
         before = clamp.run(affine.run(pool.run(values["conv1"])))
         assert np.array_equal(before, values["maxpool"])
         assert integer.types()["maxpool"].frac == integer.types()["bn1"].frac
