@@ -1,30 +1,19 @@
 # amaranth: UnusedElaboratable=no
 """The SDRAM controller on a chip model that objects: contents, exact cycles, injected faults."""
 
-import collections
 import dataclasses
 import itertools
-import json
 import random
 import re
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import *
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import Out
 from amaranth.sim import Simulator
 
-from boards import get_board
-from hwbnn.cache import Cache
-from hwbnn.emit import emit
 from hwbnn.errors import ToolError
-from hwbnn.place import lpf
-from hwbnn.synth import synthesise
 from rtl_gen.sdram.checksum import Crc32, crc32_of_words
 from rtl_gen.sdram.controller import Command, SdramController
 from rtl_gen.sdram.model import ReadStream
-from rtl_gen.sdram.pads import SdramPads
 from rtl_gen.sdram.pin_timing import pin_margins
 from rtl_gen.sdram.schedule import Schedule
 from rtl_gen.sdram.timing import SDRAM_32MB, SDRAM_64MB
@@ -334,46 +323,3 @@ def test_pin_margins_are_those_of_the_table():
         got = dataclasses.astuple(pin_margins(SDRAM_32MB, clk_hz, float(phase)))
         want = [float(v) for v in values.split("|")]
         assert got == pytest.approx(want, abs=0.011), (mhz, phase)
-
-
-class OnPads(wiring.Component):
-    """A controller that reads for ever, with its pads."""
-
-    def __init__(self):
-        super().__init__({"o": Out(stream.Signature(16))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.sdram = sdram = SdramController(SDRAM_32MB, 100 * MHZ, read_delay=2)
-        m.submodules.pads = SdramPads(sdram)
-        started = Signal()
-        m.d.sync += started.eq(1)
-        m.d.comb += [sdram.i_start.eq(~started), sdram.i_words.eq(1000)]
-        wiring.connect(m, sdram.o, wiring.flipped(self.o))
-        return m
-
-
-def test_every_pin_has_its_flip_flop_and_a_site(tmp_path):
-    """What nextpnr needs to pack them: marked, and connected to nothing but the pad."""
-    netlist = synthesise(emit(OnPads(), "top"), {}, out_dir=tmp_path, cache=Cache(enabled=False))
-    pins = [port for port in netlist.ports if port.startswith("sdram_")]
-    assert len(pins) == 39
-    assert lpf(get_board("ulx3s"), pins).count("LOCATE") == 39
-    modules = json.loads((tmp_path / "design.json").read_text())["modules"]
-    cells = modules["top"]["cells"].values()
-    users = collections.Counter(
-        bit for cell in cells for port, bits in cell["connections"].items()
-        if cell["port_directions"][port] == "input" for bit in bits)  # fmt: skip
-    by_q = {c["connections"]["Q"][0]: c for c in cells if c["type"] in ("TRELLIS_FF", "ODDRX1F")}
-    by_d = {c["connections"]["DI"][0]: c for c in cells if c["type"] == "TRELLIS_FF"}
-    seen = collections.Counter()
-    for pad in (c for c in cells if c["type"] == "TRELLIS_IO"):
-        driven = [pad["connections"][p][0] for p in "IT" if p in pad["connections"]]
-        for bit in (b for b in driven if isinstance(b, int)):  # others are constants
-            assert users[bit] == 1
-            assert by_q[bit]["type"] == "ODDRX1F" or "syn_useioff" in by_q[bit]["attributes"]
-            seen[by_q[bit]["type"]] += 1
-        if pad["parameters"]["DIR"] == "BIDIR":
-            assert "syn_useioff" in by_d[pad["connections"]["O"][0]]["attributes"]
-            seen["in"] += 1
-    assert seen == {"ODDRX1F": 1, "TRELLIS_FF": 22 + 32, "in": 16}
