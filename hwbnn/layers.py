@@ -17,6 +17,8 @@ class Layer:
     ``residual`` the map added, ``bits`` the Threshold made of the result. ``x`` names what the
     dense array reads later: ``value`` itself, its 2x2 mean or its channel sums. ``stored`` says
     that ``value`` is kept in the feature memory (as a later residual, or as the logits).
+    ``pool`` is the max-pool fused behind a 7x7 first convolution; ``out_shape`` is then the pooled
+    map's and ``conv_shape`` the convolution's own.
     """
 
     conv: Node
@@ -31,8 +33,10 @@ class Layer:
     x_op: I.AvgPool2x2 | I.GlobalSum | None
     stored: bool
     in_shape: tuple[int, int, int]
+    conv_shape: tuple[int, int, int]
     out_shape: tuple[int, int, int]
     is_output: bool
+    pool: I.MaxPool2d | None = None
 
     @property
     def name(self) -> str:
@@ -45,8 +49,23 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates per frame, padded taps included."""
-        o, h, w = self.out_shape
+        _o, h, w = self.conv_shape
         return h * w * self.conv.op.weight.size
+
+    @property
+    def stem(self) -> bool:
+        """Whether the stem unit computes it: 7x7 on the image, with its max-pool."""
+        return self.pool is not None
+
+    @property
+    def from_image(self) -> bool:
+        """Whether the dense array computes it from the image: 3x3."""
+        return not self.binary and not self.stem and self.conv.op.weight.shape[2] == 3
+
+    @property
+    def from_x(self) -> bool:
+        """Whether the dense array computes it from a map: 1x1."""
+        return not self.binary and not self.stem and self.conv.op.weight.shape[2] == 1
 
 
 def extract_layers(graph: Graph) -> list[Layer]:
@@ -91,7 +110,11 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
     saturate = only(end, I.Saturate)
     if saturate is None:
         raise UnsupportedError("an affine must be saturated before it is used", where=end)
-    value, act = saturate.name, None
+    value, act, pool = saturate.name, None, None
+    if _is_stem(conv, types):
+        pool, value = _stem_pool(conv, affine.op, only(value, I.MaxPool2d))
+        if residual:
+            raise UnsupportedError("the first convolution has a residual", where=conv.name)
     rprelu = only(value, I.RPReLU, I.ShiftRPReLU)
     if rprelu is not None:
         act = rprelu.op
@@ -117,16 +140,44 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
             raise UnsupportedError(
                 f"{type(node.op).__name__} has no place behind a convolution", where=node.name
             )
+    if pool is not None and isinstance(x_op, I.AvgPool2x2):
+        raise UnsupportedError("a 2x2 mean right behind the first max-pool has no step yet", where=x)
     return Layer(
         conv, affine.op, conv.inputs[0], value, residual, act, bits, threshold, x, x_op, stored,
-        types[conv.inputs[0]].shape, types[conv.name].shape, value == graph.output,
+        types[conv.inputs[0]].shape, types[conv.name].shape, types[value].shape,
+        value == graph.output, pool,
     )
+
+
+def _is_stem(conv: Node, types) -> bool:
+    return isinstance(conv.op, I.Conv2d) and conv.op.weight.shape[2] == 7
+
+
+def _stem_pool(conv: Node, affine: I.Affine, node: Node | None) -> tuple[I.MaxPool2d, str]:
+    """The max-pool behind a 7x7 convolution: computed before the affine, which must not fall."""
+    where = conv.source or conv.name
+    if node is None or (node.op.kernel, node.op.stride, node.op.padding) != (3, 2, 1):
+        raise UnsupportedError("a 7x7 first convolution without a 3x3 stride 2 max-pool has no "
+                               "step yet", where=where)
+    if (affine.gain < 0).any():
+        raise UnsupportedError("a max-pool behind a falling affine has no step", where=where,
+                               hint="lower the network with this compiler's passes")
+    return node.op, node.name
 
 
 def _check_geometry(conv: Node, types) -> None:
     op, source = conv.op, types[conv.inputs[0]]
     k = op.weight.shape[2]
     where = conv.source or conv.name
+    if _is_stem(conv, types):
+        c, h, w = source.shape
+        if (c, op.stride, op.padding) != (3, 2, 3) or h % 4 or w % 4 or min(h, w) < 16:
+            raise UnsupportedError(
+                f"a 7x7 convolution of {c} channels {h}x{w} with stride {op.stride} and padding "
+                f"{op.padding} has no step yet", where=where,
+                hint="3 channels, stride 2, padding 3, sides that are multiples of 4 have",
+            )
+        return
     image = source.kind == "int" and k == 3
     if isinstance(op, I.BinaryConv2d) or image:
         if (k, op.padding) != (3, 1) or op.stride not in (1, 2):

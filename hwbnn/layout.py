@@ -2,15 +2,16 @@
 
 Each function gives {memory name: {address: (word, mask)}}: the bits of a word that the tensor
 defines, and which those are. Columns beyond the map's width are not defined; unused channels are
-(they are zero).
+(they are zero). Tensors are rows ``y0`` and on of a map of which ``kept`` rows are in memory.
 """
 
 import numpy as np
 
 from rtl_gen.engine.config import ROW_BANKS, EngineConfig
 
-from .ops.int_ops import AvgPool2x2
-from .program import Program, bit_words, ceil_div
+from .geometry import bit_slots, bit_words, ceil_div
+from .ops.int_ops import AvgPool2x2, GlobalSum
+from .program import Program, Step
 
 __all__ = ["Words", "expected_words", "locate"]
 
@@ -35,42 +36,32 @@ def _pixel_mask(config: EngineConfig, pixels: int) -> int:
     return sum(value << (f * (lane * t + i)) for lane in range(p) for i in range(pixels))
 
 
-def feature_words(array: np.ndarray, base: int, config: EngineConfig) -> Words:
-    """A stored map (C,H,W) from feature word ``base`` on."""
+def map_words(array: np.ndarray, base: int, config: EngineConfig, *, y0: int = 0,
+              kept: int | None = None, banks: int = 1) -> list[dict[int, tuple[int, int]]]:
+    """A multi-bit map (C,H,W) by bank and address: output groups go round the banks."""
     words, tail = _pack_groups(array, config)
-    full, last = _pixel_mask(config, config.pixels), _pixel_mask(config, tail)
-    n_x = words.shape[2]
-    flat = words.ravel()
-    return {
-        "features": {
-            base + i: (int(word), last if i % n_x == n_x - 1 else full)
-            for i, word in enumerate(flat)
-        }
-    }
-
-
-def x_memory_words(array: np.ndarray, base: int, config: EngineConfig) -> Words:
-    """A dense input map (C,H,W) from word ``base`` of every bank on."""
-    words, tail = _pack_groups(array, config)
-    full, last = _pixel_mask(config, config.pixels), _pixel_mask(config, tail)
     n_og, h, n_x = words.shape
-    result: Words = {f"x{b}": {} for b in range(config.x_banks)}
+    kept = h if kept is None else kept
+    full, last = _pixel_mask(config, config.pixels), _pixel_mask(config, tail)
+    result: list[dict[int, tuple[int, int]]] = [{} for _ in range(banks)]
     for og in range(n_og):
-        bank, plane = og % config.x_banks, og // config.x_banks
-        start = base + plane * h * n_x
-        for i, word in enumerate(words[og].ravel()):
-            mask = last if i % n_x == n_x - 1 else full
-            result[f"x{bank}"][start + i] = (int(word), mask)
+        plane = base + og // banks * kept * n_x
+        for y in range(h):
+            start = plane + (y0 + y) % kept * n_x
+            for i in range(n_x):
+                mask = last if i == n_x - 1 else full
+                result[og % banks][start + i] = (int(words[og, y, i]), mask)
     return result
 
 
 def bit_memory_words(
-    bits: np.ndarray, buffer: int, base: int, config: EngineConfig
+    bits: np.ndarray, buffer: int, base: int, config: EngineConfig, *, y0: int = 0,
+    kept: int | None = None,
 ) -> Words:
     """Activation bits (C,H,W) of 0/1 from word ``base`` of bit buffer ``buffer`` on."""
     c, h, w = bits.shape
     s, columns = config.channels_in, 2 * config.pixels
-    row, plane = bit_words(bits.shape, config)
+    row, slots = bit_words(w, config), bit_slots(h if kept is None else kept)
     groups = ceil_div(c, s)
     padded = np.zeros((groups * s, h, row * columns), dtype=object)
     padded[:c, :, :w] = bits
@@ -83,57 +74,79 @@ def bit_memory_words(
     result: Words = {f"bits_{letter}{b}": {} for b in range(ROW_BANKS)}
     for g in range(groups):
         for y in range(h):
-            bank = result[f"bits_{letter}{y % ROW_BANKS}"]
-            start = base + g * plane + (y // ROW_BANKS) * row
+            bank = result[f"bits_{letter}{(y0 + y) % ROW_BANKS}"]
+            start = base + g * slots * row + (y0 + y) // ROW_BANKS % slots * row
             for i in range(row):
                 bank[start + i] = (int(words[g, y, i]), last if i == row - 1 else full)
     return result
 
 
-def expected_words(program: Program, layer, values: dict[str, np.ndarray]) -> Words:
-    """All memory words that ``layer`` leaves behind, from golden values of one image (C,H,W)."""
-    config, placement = program.config, program.placement
+def expected_words(program: Program, step: Step, values: dict[str, np.ndarray]) -> Words:
+    """All memory words that ``step`` leaves behind, from golden values of one image (C,H,W)."""
+    config, place, layer = program.config, program.placement, step.layer
+    y0, y1, kept = step.y0, step.y1, program.placement.rows
     result: Words = {}
     if layer.stored:
-        base = placement.features[layer.value]
-        result |= feature_words(values[layer.value], base, config)
+        array, base = values[layer.value][:, y0:y1], place.features[layer.value]
+        rows = kept.features[layer.value]
+        result["features"] = map_words(array, base, config, y0=y0, kept=rows)[0]
     if layer.bits:
-        buffer, base = placement.bits[layer.bits]
-        result |= bit_memory_words(values[layer.bits], buffer, base, config)
-    if layer.x:
-        array = values[layer.x]
-        words = x_memory_words(array, placement.x[layer.x], config)
-        if array.shape[1:] == (1, 1):  # a channel sum defines its first pixel only
-            only = _pixel_mask(config, 1)
-            words = {k: {a: (w, m & only) for a, (w, m) in v.items()} for k, v in words.items()}
-        result |= words
+        buffer, base = place.bits[layer.bits]
+        result |= bit_memory_words(values[layer.bits][:, y0:y1], buffer, base, config, y0=y0,
+                                   kept=kept.bits[layer.bits])
+    if layer.x and not (config.shared_x and layer.stored):
+        _dense_input(result, program, step, values[layer.x])
     return result
 
 
-def locate(program: Program, layer, memory: str, address: int, bit: int) -> str:
-    """Which value of ``layer`` the bit of a memory word belongs to, for messages."""
-    config, placement = program.config, program.placement
+def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray) -> None:
+    config, layer = program.config, step.layer
+    y0, y1, only = step.y0, step.y1, None
+    if isinstance(layer.x_op, AvgPool2x2):
+        y0, y1 = y0 // 2, y1 // 2
+    elif isinstance(layer.x_op, GlobalSum):
+        y0, y1 = 0, 1
+        only = _pixel_mask(config, 1)  # a channel sum defines its first pixel only
+    banks = map_words(array[:, y0:y1], program.placement.x[layer.x], config, y0=y0,
+                      kept=program.placement.rows.x[layer.x], banks=config.x_banks)
+    for b, words in enumerate(banks):
+        if only is not None:
+            words = {a: (w, m & only) for a, (w, m) in words.items()}
+        result.setdefault("features" if config.shared_x else f"x{b}", {}).update(words)
+
+
+def locate(program: Program, step: Step, memory: str, address: int, bit: int) -> str:
+    """Which value of ``step`` the bit of a memory word belongs to, for messages."""
+    config, place, layer = program.config, program.placement, step.layer
     p, t, f = config.lanes, config.pixels, config.feature_bits
     _c, h, w = layer.out_shape
     if memory.startswith("bits"):
-        row, plane = bit_words(layer.out_shape, config)
-        offset = address - placement.bits[layer.bits][1]
-        group, rest = divmod(offset, plane)
+        row, slots = bit_words(w, config), bit_slots(place.rows.bits[layer.bits])
+        group, rest = divmod(address - place.bits[layer.bits][1], slots * row)
         slot, word = divmod(rest, row)
         column, channel = divmod(bit, config.channels_in)
-        y = slot * ROW_BANKS + int(memory[-1])
+        y = _latest(slot * ROW_BANKS + int(memory[-1]), slots * ROW_BANKS, step.y0)
         x = word * 2 * t + column
         return f"{layer.bits} channel {group * config.channels_in + channel} pixel ({y}, {x})"
     lane, pixel = divmod(bit // f, t)
-    name, base = layer.value, placement.features.get(layer.value, 0)
-    bank, banks = 0, 1
-    if memory.startswith("x"):
-        name, base, bank, banks = layer.x, placement.x[layer.x], int(memory[1:]), config.x_banks
+    bank, banks, y0 = 0, 1, step.y0
+    if memory == "features" and layer.stored:
+        name, kept = layer.value, place.rows.features[layer.value]
+        base = place.features[name]
+    else:
+        name, base, kept = layer.x, place.x[layer.x], place.rows.x[layer.x]
+        bank, banks = (0, 1) if memory == "features" else (int(memory[1:]), config.x_banks)
         if isinstance(layer.x_op, AvgPool2x2):
-            h, w = h // 2, w // 2
+            w, y0 = w // 2, y0 // 2
         elif layer.x_op is not None:
-            h = w = 1
+            w, y0 = 1, 0
     n_x = ceil_div(w, t)
-    plane, rest = divmod(address - base, h * n_x)
+    plane, rest = divmod(address - base, kept * n_x)
     y, j = divmod(rest, n_x)
-    return f"{name} channel {(plane * banks + bank) * p + lane} pixel ({y}, {j * t + pixel})"
+    channel = (plane * banks + bank) * p + lane
+    return f"{name} channel {channel} pixel ({_latest(y, kept, y0)}, {j * t + pixel})"
+
+
+def _latest(slot: int, kept: int, y0: int) -> int:
+    """The row from ``y0`` on that lies in a ring's ``slot``."""
+    return y0 + (slot - y0) % kept

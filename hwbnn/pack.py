@@ -5,9 +5,11 @@ import numpy as np
 from rtl_gen.engine.config import BORDER_CLASSES, EngineConfig
 
 from . import ints
+from .geometry import geometry
 from .layers import Layer
 from .ops import int_ops as I
-from .program import Program, geometry
+from .program import Program
+from .stem_pack import pack_stem
 
 __all__ = ["border_constants", "layer_constants", "pack", "program_text"]
 
@@ -28,7 +30,9 @@ def pack(program: Program) -> dict[str, list[int]]:
         if step.layer.name in packed:
             continue
         packed.add(step.layer.name)
-        if step.layer.binary:
+        if step.layer.stem:
+            images |= stem_images(step.layer, program.input_op, config)
+        elif step.layer.binary:
             ids, codes = kernel_ids(step.layer, config)
             images["weights"] += _weight_words(ids, step, config)
             if config.has_codebook:
@@ -37,8 +41,18 @@ def pack(program: Program) -> dict[str, list[int]]:
             images["dense_weights"] += _dense_words(step.layer, config)
         images["constants"] += _constant_words(step.layer, config)
     images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
-    images["loads"] = [config.load_layout.const(s.load).as_bits() for s in program.steps]
+    images["loads"] = [
+        config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
+    ]
     return {name: words for name, words in images.items() if words}
+
+
+def stem_images(layer: Layer, input_op, config: EngineConfig) -> dict[str, list[int]]:
+    """Memories of the stem unit; unused channels of its last group have zero weights."""
+    weight = layer.conv.op.weight
+    padded = np.zeros((config.stem.out_channels, *weight.shape[1:]), dtype=np.int64)
+    padded[: len(weight)] = weight
+    return pack_stem(config.stem, padded, input_op.offset)
 
 
 def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int]]:
@@ -183,7 +197,7 @@ def program_text(program: Program) -> str:
         f"{len(program.steps)} steps of {config.step_words} words",
     ]
     for number, step in enumerate(program.steps):
-        kind = "binary" if step.layer.binary else "dense"
+        kind = step.kind
         lines.append(
             f"\nstep {number}: {step.name} ({kind}), rows {step.y0}..{step.y1 - 1}, "
             f"batch {step.batch}, {step.n_og} output groups x {step.n_ig} input groups x "
@@ -191,7 +205,8 @@ def program_text(program: Program) -> str:
         )
         shown = {k: v for k, v in step.fields.items() if v}
         lines.append("  " + " ".join(f"{k}={v}" for k, v in shown.items()))
-        lines.append("  load " + " ".join(f"{k}={v}" for k, v in step.load.items()))
+        if step.load is not None:
+            lines.append("  load " + " ".join(f"{k}={v}" for k, v in step.load.items()))
     return "\n".join(lines) + "\n"
 
 

@@ -8,8 +8,9 @@ from rtl_gen.engine.config import EngineConfig
 
 from .errors import DoesNotFit, UserError
 from .estimate import Resources, estimate
+from .geometry import geometry
 from .ir import Graph
-from .program import Program, geometry
+from .program import Program
 from .schedule import schedule
 from .shape import Shape, derive
 

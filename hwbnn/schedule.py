@@ -7,6 +7,7 @@ below are those of rtl_gen/engine; simulation must give the same numbers.
 import dataclasses
 
 from rtl_gen.engine.loader import WeightLoader
+from rtl_gen.engine.stem_model import StemTimes
 from rtl_gen.engine.top import Timing
 
 from .program import Program, Step
@@ -85,7 +86,7 @@ class _Weights:
         self.lanes = config.lanes
         self.codes = (1 << config.id_bits) if config.has_codebook else 0
         self.empty = {"x": 0, "d": 0}
-        self.steps = program.steps
+        self.steps = [step for step in program.steps if step.load is not None]
         self.entry = 0  # step being loaded
         self.left = 0  # its tiles still to load
         self.state_at = 0  # cycle in which FETCH (left == 0) or EMPTY begins
@@ -107,6 +108,26 @@ class _Weights:
 
     def taken(self, at: int) -> None:
         self.empty[self.kind] = at + self.wait[self.kind] + 1
+
+
+class _Stem:
+    """Rows of the stem in the place of weights: one row serves all tiles of its step."""
+
+    def __init__(self, config):
+        self.times, self.takes = StemTimes(config.stem), []
+        self.ready = None
+
+    def next_ready(self) -> int:
+        if self.ready is None:
+            self.ready = self.times.next_ready(self.takes)
+        return self.ready
+
+    def taken(self, at: int) -> None:
+        """A tile was taken; the row stays."""
+
+    def row_taken(self, at: int) -> None:
+        self.takes.append(at)
+        self.ready = None
 
 
 class _Constants:
@@ -135,8 +156,12 @@ def schedule(program: Program, *, frames: int = 3) -> Schedule:
     config = program.config
     timing = Timing(config)
     weights, constants = _Weights(program, timing), _Constants(program, timing)
-    cycle = 100 + config.lanes + (2 << config.id_bits)  # an image arrives long after reset
-    # the first tile is loaded by then; its take is what counts
+    stem = _Stem(config) if config.stem is not None else None
+    if stem is None:
+        cycle = 100 + config.lanes + (2 << config.id_bits)  # an image arrives long after reset
+        # the first tile is loaded by then; its take is what counts
+    else:
+        cycle = config.step_words + 2  # pixels come from reset on, and the first step is read
     latencies, steps = [], []
     following_ready = 0
     for _ in range(frames):
@@ -144,8 +169,11 @@ def schedule(program: Program, *, frames: int = 3) -> Schedule:
         for step in program.steps:
             taken = max(cycle, following_ready)
             following_ready = taken + 3 + config.step_words
-            end, wait = _run_step(step, taken, weights, constants)
+            loader = stem if step.layer.stem else weights
+            end, wait = _run_step(step, taken, loader, constants)
             done = end + 1 + timing.drain
+            if step.layer.stem:
+                stem.row_taken(done)
             steps.append(_account(step, config, done + 1 - cycle, wait))
             cycle = done + 1
         scan = _scan(program)
@@ -177,7 +205,14 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
 def _scan(program: Program) -> int:
     """Cycles from the last step's end to the end of the scan of the logits."""
     lanes, classes = program.config.lanes, program.layers[-1].out_shape[0]
-    return 3 * -(-classes // lanes) + classes + 1
+    return 4 * -(-classes // lanes) + classes + 1
+
+
+def _capacity(step: Step, config) -> int:
+    """Multiply-accumulates a cycle of the unit that computes ``step``."""
+    if step.layer.stem:
+        return config.stem.macs
+    return config.array_macs if step.layer.binary else config.dense_macs
 
 
 def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
@@ -189,16 +224,18 @@ def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
         bound = "constants" if per_group < config.lanes * config.const_words else "weights"
         if step.groups < config.lanes:
             bound = "weights"
+        if layer.stem:
+            bound = "stem"
     else:
-        bound = "array" if layer.binary else "multipliers"
+        bound = {"binary": "array", "dense": "multipliers", "stem": "lanes"}[step.kind]
     return StepCycles(
         step.name,
-        "binary" if layer.binary else "dense",
+        step.kind,
         cycles,
         compute,
         wait,
         cycles - compute - wait,
         round(layer.macs * share),
-        config.array_macs if layer.binary else config.dense_macs,
+        _capacity(step, config),
         bound,
     )

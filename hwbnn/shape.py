@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.stem_config import StemConfig
 
 from . import ints
 from .errors import DoesNotFit
@@ -13,6 +14,7 @@ from .layers import Layer, extract_layers, graph_input
 from .ops import int_ops as I
 from .pack import border_constants, required_bits
 from .program import Program, program
+from .stem_pack import accumulator_bits
 
 __all__ = ["Shape", "derive", "general_purpose", "on_machine"]
 
@@ -39,19 +41,24 @@ class Shape:
         return f"S={self.channels_in} P={self.lanes} T={self.pixels} K={self.dense_inputs}"
 
 
-def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512,
-           const_words: int = 4) -> Program:
+def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
+           band: int = 0, logic_pairs: int = 0) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
-    Widths come from the graph's ranges, depths from the program's placement.
+    Widths come from the graph's ranges, depths from the program's placement. ``band`` rows at a
+    time go depth-first through the leading layers (0: every map whole); ``logic_pairs`` of the
+    stem's multipliers are made of LUTs.
     """
     layers = extract_layers(graph)
     types = graph.types()
+    stem = _stem(layers, shape, graph_input(graph).op, logic_pairs)
     wide = EngineConfig(
         **dataclasses.asdict(shape),
         **_arithmetic(graph, layers, types),
         const_words=const_words,
         psum_depth=psum_depth,
+        stem=stem,
+        shared_x=stem is not None and shape.lanes % shape.dense_inputs == 0,
         **{f"{name}_depth": 1 << 16 for name in ("bit", "image", "feature", "x", "weight",
                                                  "dense_weight", "const", "codebook", "step",
                                                  "load", "logit")},
@@ -61,18 +68,41 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512,
     lo = min((int(b.min()) for b in border), default=0)
     hi = max((int(b.max()) for b in border), default=0)
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
-    return _fit(layers, wide, graph_input(graph).op)
+    if stem is not None:
+        wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
+    return _fit(layers, wide, graph_input(graph).op, band)
 
 
-def _fit(layers: list[Layer], wide: EngineConfig, input_op) -> Program:
+def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> StemConfig | None:
+    """The stem unit that the first layer needs, if it is a 7x7 convolution."""
+    first = layers[0]
+    if not first.stem:
+        return None
+    op = first.conv.op
+    if shape.pixels != 1 or shape.lanes % 2:
+        raise DoesNotFit(f"a stem works beside an even number of lanes of one pixel, not {shape}",
+                         where=first.name)
+    _c, height, width = input_op.shape
+    groups = -(-len(op.weight) // shape.lanes)
+    try:
+        return StemConfig(
+            lanes=shape.lanes, out_channels=groups * shape.lanes, height=height, width=width,
+            weight_bits=op.weight_bits, image_frac=input_op.frac, logic_pairs=logic_pairs,
+            acc_bits=accumulator_bits(op.weight, input_op.offset, input_op.frac),
+        )
+    except ValueError as error:
+        raise DoesNotFit(str(error), where=first.name) from error
+
+
+def _fit(layers: list[Layer], wide: EngineConfig, input_op, band: int) -> Program:
     """Shrink every depth to what the program uses."""
-    needed = program(layers, wide, input_op).needed
+    needed = program(layers, wide, input_op, band=band).needed
     depths = {DEPTHS[k]: max(MIN_DEPTH, v) for k, v in needed.items()}
     config = dataclasses.replace(wide, **depths)
     # narrower addresses change no count except the step's own words
-    steps = program(layers, config, input_op).needed["steps"]
+    steps = program(layers, config, input_op, band=band).needed["steps"]
     config = dataclasses.replace(config, step_depth=max(MIN_DEPTH, steps))
-    return program(layers, config, input_op)
+    return program(layers, config, input_op, band=band)
 
 
 def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
@@ -85,7 +115,7 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     bias = max(
         ints.signed_width(int(a.bias.min()), int(a.bias.max())) for a in affines
     )
-    acc = max(types[layer.conv.name].range.width for layer in layers)
+    acc = max((types[x.conv.name].range.width for x in layers if not x.stem), default=1)
     counts = [layer.conv.op.weight[0].size for layer in layers if layer.binary]
     acc = max(acc, max((int(c).bit_length() + 2 for c in counts), default=0))
     acts = [layer.act for layer in layers if layer.act is not None]
@@ -99,7 +129,7 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     return {
         "id_bits": required_bits(layers),
         "feature_bits": _feature_bits(graph),
-        "weight_bits": max(layer.conv.op.weight_bits for layer in dense),
+        "weight_bits": max(x.conv.op.weight_bits for x in dense if not x.stem),
         "acc_bits": max(acc, 19),
         "z_bits": max(z),
         "bias_bits": bias,
@@ -149,6 +179,8 @@ def on_machine(graph: Graph, config: EngineConfig) -> Program:
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
     layers = extract_layers(graph)
+    if layers[0].stem:
+        raise DoesNotFit("the engine has no stem", where=layers[0].name)
     needs = _arithmetic(graph, layers, graph.types())
     for name in ("feature_bits", "slope_shift", "image_frac"):
         if needs[name] != getattr(config, name):

@@ -154,9 +154,7 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
     for frame in range(len(images) if compare else 0):
         one = {k: v[frame] for k, v in values.items()}
         for number, step in enumerate(program.steps):
-            if step.y1 != step.layer.out_shape[1]:
-                continue
-            for memory, words in expected_words(program, step.layer, one).items():
+            for memory, words in expected_words(program, step, one).items():
                 if not words:
                     continue
                 names.add(memory)
@@ -204,10 +202,10 @@ def simulate(
         write_vectors(program, graph, images, work, stall=stall, seed=seed)
         result = _run(simulator, work)
     for problem in result["problems"]:
-        layer = program.steps[problem["step"]].layer
+        step = program.steps[problem["step"]]
         expected, got = int(problem["expected"], 16), int(problem["got"], 16)
         bit = (expected ^ got) & -(expected ^ got)
-        place = locate(program, layer, problem["memory"], problem["address"],
+        place = locate(program, step, problem["memory"], problem["address"],
                        bit.bit_length() - 1)
         raise Mismatch(
             f"expected {problem['expected']}, got {problem['got']} in {problem['memory']}"

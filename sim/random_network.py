@@ -30,11 +30,17 @@ def random_network(
     max_blocks: int = 3,
     classes: int | None = None,
     max_tau: int = 9,
+    imagenet: bool = False,
 ) -> RandomNetwork:
-    """Draw a network: stem, residual blocks with optional stride 2, pool, classifier."""
+    """Draw a network: stem, residual blocks with optional stride 2, pool, classifier.
+
+    With ``imagenet`` the stem is 7x7 stride 2 with a 3x3 stride 2 max-pool, sides multiples of 4.
+    """
     builder = _Builder(rng, max_channels, max_tau)
-    size = size or int(rng.integers(4, 13))
-    builder.stem(size)
+    if imagenet:
+        builder.imagenet_stem(size or 4 * int(rng.integers(4, 13)))
+    else:
+        builder.stem(size or int(rng.integers(4, 13)))
     for _ in range(int(rng.integers(1, max_blocks + 1))):
         builder.block()
     return builder.head(classes or int(rng.integers(2, 12)))
@@ -79,6 +85,21 @@ class _Builder:
         )
         x = self.add(F.FConv2d(rng.normal(0, 0.3, (self.c, 3, 3, 3)), 1, 1), x)
         self.x = self.norm(x, self.c, 2.0)
+
+    def imagenet_stem(self, size):
+        rng = self.rng
+        w = size if rng.random() < 0.7 else max(16, size + 4 * int(rng.integers(-2, 3)))
+        self.c = self.channels()
+        x = self.add(
+            F.FInput((3, size, w), rng.uniform(0.3, 0.6, 3), rng.uniform(0.2, 0.3, 3)),
+            name="image",
+        )
+        x = self.add(F.FConv2d(rng.normal(0, 0.3, (self.c, 3, 7, 7)), 2, 3), x)
+        x = self.norm(x, self.c, 10.0)
+        self.x = self.add(F.FMaxPool2d(3, 2, 1), x)
+        self.h, self.w = size // 4, w // 4
+        if self.h % 2 or self.w % 2:
+            self.features.add("odd size")
 
     def binary_weight(self, out, inp):
         rng = self.rng

@@ -10,6 +10,8 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from .stem_config import StemConfig
+
 __all__ = ["ROW_BANKS", "EngineConfig"]
 
 ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
@@ -50,6 +52,11 @@ class EngineConfig:
         "multiplier", "shift" or "none".
     const_words : int
         R: words in which one lane's constants are stored.
+    shared_x : bool
+        Dense inputs lie in the feature memory; it takes one word a cycle, so no map may be stored
+        both as it is and pooled. ``dense_inputs`` must divide ``lanes``.
+    stem : StemConfig, optional
+        A stem unit computes the first layer; its ``lanes`` are this engine's.
     bit_depth, image_depth, feature_depth, x_depth, psum_depth, weight_depth,
     dense_weight_depth, const_depth, codebook_depth, step_depth, load_depth, pool_depth,
     logit_depth : int
@@ -73,6 +80,8 @@ class EngineConfig:
     slope_shift: int = 14
     rprelu: str = "multiplier"
     image_frac: int = 6
+    shared_x: bool = False
+    stem: StemConfig | None = None
     const_words: int = 4
     bit_depth: int = 512
     image_depth: int = 512
@@ -100,6 +109,10 @@ class EngineConfig:
             raise ValueError(f"dense_inputs must divide or be a multiple of lanes, not {k} and {p}")
         if self.rprelu not in ("multiplier", "shift", "none"):
             raise ValueError(f"rprelu must be multiplier, shift or none, not {self.rprelu!r}")
+        if self.shared_x and p % k:
+            raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
+        if self.stem is not None and (self.stem.lanes != p or t != 1):
+            raise ValueError(f"a stem of {self.stem.lanes} lanes beside {p} lanes of {t} pixels")
         if not 1 <= self.id_bits <= 9:
             raise ValueError(f"id_bits must be 1 to 9, not {self.id_bits}")
 
@@ -152,9 +165,12 @@ class EngineConfig:
         for bank in range(ROW_BANKS):
             for buffer in "ab":
                 result[f"bits_{buffer}{bank}"] = (2 * t * self.channels_in, self.bit_depth)
-            result[f"image{bank}"] = (2 * t * PIXEL_BITS, self.image_depth)
+            if self.stem is None:
+                result[f"image{bank}"] = (2 * t * PIXEL_BITS, self.image_depth)
+        if self.stem is not None:
+            result |= self.stem.memories()
         result["features"] = (p * t * f, self.feature_depth)
-        for bank in range(self.x_banks):
+        for bank in range(0 if self.shared_x else self.x_banks):
             result[f"x{bank}"] = (p * t * f, self.x_depth)
         result["psum"] = (p * t * self.acc_bits, self.psum_depth)
         result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)
@@ -202,13 +218,16 @@ class EngineConfig:
     @property
     def step_layout(self) -> data.StructLayout:
         """One compute step: a convolution over a row range, and what becomes of its results."""
-        ba, fa, xa = self.bit_addr_bits, _bits(self.feature_depth), _bits(self.x_depth)
+        ba, fa = self.bit_addr_bits, _bits(self.feature_depth)
+        xa = fa if self.shared_x else _bits(self.x_depth)
         return data.StructLayout(
             {
                 "dense": 1,  # dense array, else XNOR array
                 "from_x": 1,  # dense input is the X memory, else the image
+                "stem": 1,  # sums come from the stem (and "dense" is set)
                 "source": 1,  # bit buffer read
-                "last": 1,  # the frame's last step
+                "last": 1,  # the program's last step
+                "result": 1,  # the frame's logits are stored when it ends
                 "frees_image": 1,  # nobody reads the image after this step
                 "n_og": 12,  # output channel groups of P, less one
                 "n_ig": 12,  # input groups (S channels, K inputs), less one
@@ -221,10 +240,12 @@ class EngineConfig:
                 "stride2": 1,
                 "row0": 10,  # centre row of the first window
                 "top0": 2,  # row bank of its top row
-                "row_addr0": ba,
-                "row_addr1": ba,
-                "row_addr2": ba,
+                "plane": ba,  # first word of the map read
+                "row0_off": ba,  # where each row bank starts in a plane
+                "row1_off": ba,
+                "row2_off": ba,
                 "row_step": ba,
+                "row_last": ba,  # last row of a bank; its first one follows
                 "cg_step": ba,
                 "x_addr": xa,
                 "x_step": xa,
@@ -246,7 +267,7 @@ class EngineConfig:
                 "x_write": xa,
                 "x_write_step": xa,
                 "gsum": 4,
-                "n_classes": _bits(self.logit_depth),  # of the last step, less one
+                "n_classes": _bits(self.logit_depth),  # of a result, less one
                 "offset0": 14,
                 "offset1": 14,
                 "offset2": 14,

@@ -24,7 +24,7 @@ class ResultScan(wiring.Component):
     i_logit_addr : In, o_logit : Out(signed(feature_bits))
         Read port of the logit memory for the host, one cycle.
 
-    A word of P logits takes P + 3 cycles, the last one only as many as it has classes, and the
+    A word of P logits takes P + 4 cycles, the last one only as many as it has classes, and the
     pulse one more.
     """
 
@@ -80,10 +80,11 @@ class ResultScan(wiring.Component):
             with m.State("READ"):
                 m.d.comb += [self.o_busy.eq(1), self.o_read.eq(1)]
                 m.d.sync += self.o_addr.eq(self.o_addr + 1)
-                m.next = "ARRIVE"
-            with m.State("ARRIVE"):
-                m.d.comb += self.o_busy.eq(1)
-                m.next = "WORD"
+                m.next = "PORT"
+            for state, following in (("PORT", "ARRIVE"), ("ARRIVE", "WORD")):
+                with m.State(state):
+                    m.d.comb += self.o_busy.eq(1)
+                    m.next = following
             with m.State("WORD"):
                 m.d.comb += self.o_busy.eq(1)
                 m.d.sync += lane.eq(0)

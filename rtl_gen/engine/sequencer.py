@@ -50,8 +50,8 @@ class Sequencer(wiring.Component):
     -------
     i_image : In(1)
         An image is complete in the image memory (level).
-    i_ready_x, i_ready_d, i_ready_c : In(1)
-        Weights of the XNOR array, of the dense array, and constants are at hand.
+    i_ready_x, i_ready_d, i_ready_c, i_ready_s : In(1)
+        Weights of the XNOR array, of the dense array, constants, and a row of the stem are at hand.
     o_take_x, o_take_d, o_take_c : Out(1)
         They are used from here on.
     o_step : Out(step_layout), o_setup : Out(1)
@@ -78,6 +78,7 @@ class Sequencer(wiring.Component):
                 "i_ready_x": In(1),
                 "i_ready_d": In(1),
                 "i_ready_c": In(1),
+                "i_ready_s": In(1),
                 "o_take_x": Out(1),
                 "o_take_d": Out(1),
                 "o_take_c": Out(1),
@@ -118,8 +119,8 @@ class Sequencer(wiring.Component):
         out_col = Signal(12)
         row = Signal(10)
         top = Signal(2)
-        row_addr = [Signal(ba, name=f"row_addr{b}") for b in range(ROW_BANKS)]
-        row_init = [Signal(ba, name=f"row_init{b}") for b in range(ROW_BANKS)]
+        plane = Signal(ba)
+        row_off = [Signal(ba, name=f"row_off{b}") for b in range(ROW_BANKS)]
         x_pixel, x_plane = Signal.like(self.o_x_addr), Signal.like(self.o_x_addr)
         slice_ = Signal.like(self.o_slice)
 
@@ -141,13 +142,15 @@ class Sequencer(wiring.Component):
         with m.If(go & tile_first):
             m.d.sync += gap.eq(3)
         m.d.comb += [
-            weights_ok.eq(Mux(step.dense, self.i_ready_d, self.i_ready_x)),
+            weights_ok.eq(
+                Mux(step.stem, self.i_ready_s, Mux(step.dense, self.i_ready_d, self.i_ready_x))
+            ),
             go.eq(
                 running
                 & (~tile_first | (weights_ok & (~ig_last | self.i_ready_c) & (gap == 0)))
             ),
             self.o_take_x.eq(go & tile_first & ~step.dense),
-            self.o_take_d.eq(go & tile_first & step.dense),
+            self.o_take_d.eq(go & tile_first & step.dense & ~step.stem),
             self.o_take_c.eq(go & tile_first & ig_last),
         ]
 
@@ -182,7 +185,7 @@ class Sequencer(wiring.Component):
             valid_r.eq(go),
         ]
         for bank in range(ROW_BANKS):
-            m.d.sync += self.o_row_addr[bank].eq(row_addr[bank] + word_now)
+            m.d.sync += self.o_row_addr[bank].eq(plane + row_off[bank] + word_now)
         m.d.comb += self.o_issue.eq(issue)
         for p in range(t):
             centre = Signal(12, name=f"centre{p}")
@@ -211,10 +214,10 @@ class Sequencer(wiring.Component):
                     y.eq(y + 1),
                     row.eq(row + Mux(step.stride2, 2, 1)),
                 ]
-                self._next_row(m, step, top, row_addr)
+                self._next_row(m, step, top, row_off)
                 with m.If(y_last):
                     self._next_tile(
-                        m, step, row, top, row_addr, row_init, x_pixel, x_plane, slice_, ig_last
+                        m, step, row, top, plane, row_off, x_pixel, x_plane, slice_, ig_last
                     )
                     m.d.sync += [y.eq(0), tile_first.eq(1), ig.eq(ig + 1)]
                     with m.If(ig_last):
@@ -240,14 +243,14 @@ class Sequencer(wiring.Component):
                     out_col.eq(0),
                     row.eq(step.row0),
                     top.eq(step.top0),
+                    plane.eq(step.plane),
                     x_pixel.eq(0),
                     x_plane.eq(step.x_addr),
                     slice_.eq(0),
                     tile_first.eq(1),
                 ]
                 for b in range(ROW_BANKS):
-                    start = step[f"row_addr{b}"]
-                    m.d.sync += [row_addr[b].eq(start), row_init[b].eq(start)]
+                    m.d.sync += row_off[b].eq(step[f"row{b}_off"])
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
@@ -261,14 +264,14 @@ class Sequencer(wiring.Component):
                         self.o_step_done.eq(1),
                         self.o_image_free.eq(step.frees_image),
                     ]
+                    m.d.sync += first_step.eq(step.last)
                     m.next = "WAIT"
-                    with m.If(step.last):
+                    with m.If(step.result):
                         m.d.comb += self.o_result.eq(1)
                         m.next = "RESULT"
             with m.State("RESULT"):
                 with m.If(self.i_result_done):
                     m.d.comb += self.o_done.eq(1)
-                    m.d.sync += first_step.eq(1)
                     m.next = "WAIT"
         return m
 
@@ -310,30 +313,36 @@ class Sequencer(wiring.Component):
         return following, ready, take
 
     @staticmethod
-    def _next_row(m, step, top, row_addr):
-        """Banks whose row leaves the window move on to their next row."""
+    def _next_row(m, step, top, row_off):
+        """Banks whose row leaves the window move on to their next row, round the ring."""
+        following = []
+        for b in range(ROW_BANKS):
+            following.append(Signal.like(row_off[b], name=f"following{b}"))
+            ends = row_off[b] == step.row_last
+            m.d.comb += following[b].eq(Mux(ends, 0, row_off[b] + step.row_step))
         with m.Switch(top):
             for t in range(ROW_BANKS):
                 with m.Case(t):
                     second = (t + 1) % ROW_BANKS
                     m.d.sync += [
-                        row_addr[t].eq(row_addr[t] + step.row_step),
+                        row_off[t].eq(following[t]),
                         top.eq(Mux(step.stride2, (t + 2) % ROW_BANKS, second)),
                     ]
                     with m.If(step.stride2):
-                        m.d.sync += row_addr[second].eq(row_addr[second] + step.row_step)
+                        m.d.sync += row_off[second].eq(following[second])
 
     def _next_tile(
-        self, m, step, row, top, row_addr, row_init, x_pixel, x_plane, slice_, ig_last
+        self, m, step, row, top, plane, row_off, x_pixel, x_plane, slice_, ig_last
     ):
         """Back to the first row, in the next input group's plane or the first one again."""
-        m.d.sync += [row.eq(step.row0), top.eq(step.top0), x_pixel.eq(0)]
+        m.d.sync += [
+            row.eq(step.row0),
+            top.eq(step.top0),
+            x_pixel.eq(0),
+            plane.eq(Mux(ig_last, step.plane, plane + step.cg_step)),
+        ]
         for b in range(ROW_BANKS):
-            start = Signal.like(row_init[b], name=f"start{b}")
-            m.d.comb += start.eq(
-                Mux(ig_last, step[f"row_addr{b}"], row_init[b] + step.cg_step)
-            )
-            m.d.sync += [row_addr[b].eq(start), row_init[b].eq(start)]
+            m.d.sync += row_off[b].eq(step[f"row{b}_off"])
         with m.If(ig_last):
             m.d.sync += [x_plane.eq(step.x_addr), slice_.eq(0)]
         with m.Elif(slice_ == self._config.x_slices - 1):

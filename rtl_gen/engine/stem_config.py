@@ -85,6 +85,11 @@ class StemConfig:
         return self.lanes // 2
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates a cycle."""
+        return TAPS * self.lanes
+
+    @property
     def logic_taps(self) -> int:
         """Taps of each lane that multiply in LUTs."""
         return self.logic_pairs // self.pairs

@@ -17,10 +17,14 @@ from .lane import STAGE, Lane
 from .loader import WeightLoader
 from .result import ResultScan
 from .sequencer import Sequencer, issue_layout
+from .stem import Stem
 from .window import Window
 from .xmap import XMap
 
 __all__ = ["Engine", "Timing"]
+
+STEM_LATENCY = 2  # of a read of the stem's rows
+FEATURE_LATENCY = 3  # of a read of the feature memory: its registered port and its own two cycles
 
 
 class Timing:
@@ -97,7 +101,6 @@ class Engine(wiring.Component):
         m = Module()
         config, timing = self.config, self.timing
         m.submodules.sequencer = seq = Sequencer(config, drain=timing.drain)
-        m.submodules.image = image = ImageMemory(config)
         m.submodules.bitmap = bitmap = BitMap(config)
         m.submodules.xmap = xmap = XMap(config)
         m.submodules.loader = loader = WeightLoader(
@@ -114,15 +117,8 @@ class Engine(wiring.Component):
         step = seq.o_step
         issue = DelayLine(m, seq.o_issue, "issue", reset=True)
 
+        image = self._image(m, seq) if config.stem is None else None
         m.d.comb += [
-            image.i_known.eq(seq.o_known),
-            image.i_height.eq(seq.o_image_h),
-            image.i_width.eq(seq.o_image_w),
-            image.i_pixel.valid.eq(self.i_pixel.valid),
-            image.i_pixel.payload.eq(self.i_pixel.payload),
-            self.i_pixel.ready.eq(image.i_pixel.ready),
-            image.i_free.eq(seq.o_image_free),
-            seq.i_image.eq(image.o_full),
             seq.i_ready_x.eq(loader.o_ready_x),
             seq.i_ready_d.eq(loader.o_ready_d),
             seq.i_ready_c.eq(constants.o_ready),
@@ -135,34 +131,76 @@ class Engine(wiring.Component):
         ]
 
         sums = self._arrays(m, platform, seq, issue, image, bitmap, xmap, loader)
+        if config.stem is not None:
+            sums.append(self._stem(m, seq, issue))
         acc, at = self._partial_sums(m, step, issue, sums)
         self._lanes(m, platform, step, seq, at, acc, constants, bitmap, xmap, result)
         self._frame(m, step, seq, result)
         return m
 
+    def _image(self, m, seq):
+        """The image memory, for a first layer of windows on the dense array."""
+        m.submodules.image = image = ImageMemory(self.config)
+        m.d.comb += [
+            image.i_known.eq(seq.o_known),
+            image.i_height.eq(seq.o_image_h),
+            image.i_width.eq(seq.o_image_w),
+            image.i_pixel.valid.eq(self.i_pixel.valid),
+            image.i_pixel.payload.eq(self.i_pixel.payload),
+            self.i_pixel.ready.eq(image.i_pixel.ready),
+            image.i_free.eq(seq.o_image_free),
+            seq.i_image.eq(image.o_full),
+        ]
+        return image
+
+    def _stem(self, m, seq, issue):
+        """The stem and its results in the order of the issues, beside the dense array's sums."""
+        config, step = self.config, seq.o_step
+        m.submodules.stem = stem = Stem(config.stem)
+        read = issue[self.timing.issue_to_d - STEM_LATENCY]
+        address = Signal.like(stem.i_addr)
+        m.d.comb += [
+            stem.i_pixel.valid.eq(self.i_pixel.valid),
+            stem.i_pixel.payload.eq(self.i_pixel.payload),
+            self.i_pixel.ready.eq(stem.i_pixel.ready),
+            seq.i_image.eq(1),
+            seq.i_ready_s.eq(stem.o_ready),
+            stem.i_take.eq(seq.o_step_done & step.stem),
+            stem.i_read.eq(read.valid & step.stem),
+            stem.i_addr.eq(address),
+        ]
+        with m.If(seq.o_setup):
+            m.d.sync += address.eq(0)
+        with m.Elif(stem.i_read):
+            m.d.sync += address.eq(address + 1)
+        layout = data.ArrayLayout(signed(config.stem.result_bits), config.lanes)
+        words = Signal(layout)
+        m.d.comb += words.eq(stem.o_word)
+        return words
+
     def _arrays(self, m, platform, seq, issue, image, bitmap, xmap, loader):
-        """Fetch windows and dense inputs, feed both arrays; returns (xnor sums, dense sums)."""
+        """Fetch windows and dense inputs, feed both arrays; returns [xnor sums, dense sums]."""
         config, timing = self.config, self.timing
         step = seq.o_step
         t, k = config.pixels, config.dense_inputs
         new = DelayLine(m, seq.o_new, "new", reset=True)
         top = DelayLine(m, seq.o_top, "top")
         phase = DelayLine(m, seq.o_phase, "phase")
-        from_image = Signal()
         m.d.comb += [
-            from_image.eq(step.dense & ~step.from_x),
             bitmap.i_source.eq(step.source),
             bitmap.i_row_addr.eq(seq.o_row_addr),
             bitmap.i_new.eq(seq.o_new & ~step.dense),
-            image.i_row_addr.eq(seq.o_row_addr),
-            image.i_new.eq(seq.o_new & from_image),
         ]
+        sources = [("bit_window", config.channels_in, bitmap)]
+        if image is not None:
+            m.d.comb += [
+                image.i_row_addr.eq(seq.o_row_addr),
+                image.i_new.eq(seq.o_new & step.dense & ~step.from_x),
+            ]
+            sources.append(("image_window", PIXEL_BITS, image))
         read = BitMap.READ_LATENCY
         windows = []
-        for name, depth, source in (
-            ("bit_window", config.channels_in, bitmap),
-            ("image_window", PIXEL_BITS, image),
-        ):
+        for name, depth, source in sources:
             window = Window(depth=depth, pixels=t)
             m.submodules[name] = window
             m.d.comb += [
@@ -176,7 +214,6 @@ class Engine(wiring.Component):
                 window.i_right.eq(issue[read].right),
             ]
             windows.append(window)
-        bit_window, image_window = windows
 
         xnor, dense = _arrays(config)
         m.submodules.xnor = xnor
@@ -188,9 +225,39 @@ class Engine(wiring.Component):
             xnor.i_wgt.eq(loader.o_weights_x),
         ]
         for pixel in range(t):
-            m.d.comb += xnor.i_act[pixel].eq(bit_window.o_window[pixel])
+            m.d.comb += xnor.i_act[pixel].eq(windows[0].o_window[pixel])
 
-        # first layer: pixels relative to the mean colour, K of 27 taps at a time
+        selected = None
+        if image is not None:
+            ig = DelayLine(m, seq.o_ig, "ig")
+            selected = self._image_taps(m, step, windows[1], ig[timing.dense_in - 1])
+        x_addr = DelayLine(m, seq.o_x_addr, "x_addr")
+        slice_ = DelayLine(m, seq.o_slice, "slice")
+        early = timing.dense_in - 1 - XMap.READ_LATENCY
+        m.d.comb += [
+            xmap.i_read.eq(issue[early].valid & step.dense & step.from_x),
+            xmap.i_read_addr.eq(x_addr[early]),
+            xmap.i_slice.eq(slice_[early]),
+        ]
+        dense_x = Signal(data.ArrayLayout(18, t * k), reset_less=True)
+        for i in range(t * k):
+            stored = xmap.o_x[i].as_signed()
+            chosen = stored if selected is None else Mux(step.from_x, stored, selected[i])
+            m.d.sync += dense_x[i].eq(chosen)
+        line = issue[timing.dense_in]
+        m.d.comb += [
+            dense.i_x.eq(dense_x),
+            dense.i_swap.eq(line.valid & line.tile_first & step.dense & ~step.stem),
+            dense.i_load.eq(loader.o_load_d),
+            dense.i_weights.eq(loader.o_weights_d),
+        ]
+        return [xnor.o_sum, dense.o_sum]
+
+    def _image_taps(self, m, step, image_window, ig):
+        """First layer: pixels relative to the mean colour, K of 27 taps at a time (index t*K+i)."""
+        config = self.config
+        t, k = config.pixels, config.dense_inputs
+        groups = -(-IMAGE_TAPS // k)
         taps = [
             Signal(data.ArrayLayout(18, IMAGE_TAPS), name=f"taps{p}", reset_less=True)
             for p in range(t)
@@ -206,35 +273,17 @@ class Engine(wiring.Component):
                     m.d.sync += taps[pixel][3 * tap + c].eq(
                         Mux(image_window.o_valid[pixel][tap], value, 0)
                     )
-        groups = -(-IMAGE_TAPS // k)
-        ig = DelayLine(m, seq.o_ig[: max(1, (groups - 1).bit_length())], "ig")
-        x_addr = DelayLine(m, seq.o_x_addr, "x_addr")
-        slice_ = DelayLine(m, seq.o_slice, "slice")
-        early = timing.dense_in - 1 - XMap.READ_LATENCY
-        m.d.comb += [
-            xmap.i_read.eq(issue[early].valid & step.dense & step.from_x),
-            xmap.i_read_addr.eq(x_addr[early]),
-            xmap.i_slice.eq(slice_[early]),
-        ]
-        dense_x = Signal(data.ArrayLayout(18, t * k), reset_less=True)
+        result = []
         for pixel in range(t):
             for i in range(k):
                 selected = Signal(18, name=f"selected{pixel}_{i}")
-                with m.Switch(ig[timing.dense_in - 1]):
+                with m.Switch(ig[: max(1, (groups - 1).bit_length())]):
                     for g in range(groups):
                         if g * k + i < IMAGE_TAPS:
                             with m.Case(g):
                                 m.d.comb += selected.eq(taps[pixel][g * k + i])
-                stored = xmap.o_x[pixel * k + i].as_signed()
-                m.d.sync += dense_x[pixel * k + i].eq(Mux(step.from_x, stored, selected))
-        line = issue[timing.dense_in]
-        m.d.comb += [
-            dense.i_x.eq(dense_x),
-            dense.i_swap.eq(line.valid & line.tile_first & step.dense),
-            dense.i_load.eq(loader.o_load_d),
-            dense.i_weights.eq(loader.o_weights_d),
-        ]
-        return xnor.o_sum, dense.o_sum
+                result.append(selected.as_signed())
+        return result
 
     def _partial_sums(self, m, step, issue, sums):
         """Accumulate over input groups; returns accumulators and the controls beside them.
@@ -261,10 +310,11 @@ class Engine(wiring.Component):
         layout = data.ArrayLayout(signed(config.acc_bits), n)
         incoming = Signal(layout, reset_less=True)
         before, acc = Signal(layout), Signal(layout, reset_less=True)
-        xnor, dense = sums
         for i in range(n):
+            xnor, dense, *stem = (source[i] for source in sums)
+            multi_bit = Mux(step.stem, stem[0], dense) if stem else dense
             m.d.sync += [
-                incoming[i].eq(Mux(step.dense, dense[i], xnor[i])),
+                incoming[i].eq(Mux(step.dense, multi_bit, xnor)),
                 acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
             ]
         m.d.comb += [
@@ -285,13 +335,8 @@ class Engine(wiring.Component):
         swaps = DelayLine(m, swap, "swap", reset=True)
         m.d.comb += constants.i_swap.eq(Cat(swaps[1 + n] for n in range(LANE_STAGES)))
 
-        width, depth = config.memories()["features"]
-        m.submodules.features = features = Ram(
-            name="features", width=width, depth=depth, registered=True
-        )
         stored = Signal(data.ArrayLayout(signed(f), p * t))
         residual = Signal(data.ArrayLayout(signed(f), p * t))
-        m.d.comb += residual.eq(features.r_data)
         bits = Signal(p * t)
         for lane in range(p):
             for pixel in range(t):
@@ -329,17 +374,11 @@ class Engine(wiring.Component):
             ]
             return walk
 
-        read_at, write_at = STAGE["residual"] - 2, lane_module.LATENCY
+        read_at, write_at = STAGE["residual"] - FEATURE_LATENCY, lane_module.LATENCY
         reader = walker("reader", read_at, step.f_read)
         writer = walker("writer", write_at, step.f_write)
-        m.d.comb += [
-            features.r_en.eq(Mux(result.o_busy, result.o_read, reader.valid & step.residual)),
-            features.r_addr.eq(Mux(result.o_busy, result.o_addr, reader.addr)),
-            result.i_word.eq(features.r_data),
-            features.w_en.eq(writer.valid & step.f_store),
-            features.w_addr.eq(writer.addr),
-            features.w_data.eq(stored),
-        ]
+        word = self._features(m, platform, step, reader, writer, stored, xmap, result)
+        m.d.comb += residual.eq(word)
         s = stage(write_at)
         m.d.comb += [
             xmap.i_setup.eq(seq.o_setup),
@@ -371,6 +410,38 @@ class Engine(wiring.Component):
             bitmap.i_row_last.eq(s.row_last),
             bitmap.i_bits.eq(bits),
         ]
+
+    def _features(self, m, platform, step, reader, writer, stored, xmap, result):
+        """The feature memory behind registered ports; returns the word read FEATURE_LATENCY ago."""
+        config = self.config
+        width, depth = config.memories()["features"]
+        m.submodules.features = ram = Ram(
+            name="features", width=width, depth=depth, registered=True
+        )
+        read_en, read_addr = reader.valid & step.residual, reader.addr
+        write_en, write_addr, write_data = writer.valid & step.f_store, writer.addr, stored
+        if config.shared_x:
+            # a step reads either residuals or dense inputs, and stores either maps or pooled ones
+            read_en = Mux(step.from_x, xmap.i_read, read_en)
+            read_addr = Mux(step.from_x, xmap.i_read_addr, read_addr)
+            write_en = Mux(step.f_store, write_en, xmap.o_w_en)
+            write_addr = Mux(step.f_store, write_addr, xmap.o_w_addr)
+            write_data = Mux(step.f_store, stored.as_value(), xmap.o_w_data)
+            m.d.comb += xmap.i_word.eq(ram.r_data)
+        registers = {}
+        for name, value in (
+            ("r_en", Mux(result.o_busy, result.o_read, read_en)),
+            ("r_addr", Mux(result.o_busy, result.o_addr, read_addr)),
+            ("w_en", write_en),
+            ("w_addr", write_addr),
+            ("w_data", write_data),
+        ):
+            port = getattr(ram, name)
+            registers[name] = Signal.like(port, name=f"feature_{name}", reset_less=True)
+            m.d.sync += registers[name].eq(value)
+            m.d.comb += port.eq(registers[name])
+        m.d.comb += result.i_word.eq(ram.r_data)
+        return ram.r_data
 
     def _frame(self, m, step, seq, result):
         count = Signal(32)

@@ -20,6 +20,9 @@ class XMode:
 class XMap(wiring.Component):
     """Dense input memory with the pooling units that write it.
 
+    With ``shared_x`` it has no memory of its own: what it would write comes out at ``o_w_en``,
+    ``o_w_addr`` and ``o_w_data``, and ``i_word`` is the word read.
+
     Members
     -------
     i_setup, i_mode, i_gsum, i_addr, i_step : In
@@ -30,20 +33,27 @@ class XMap(wiring.Component):
     i_read, i_read_addr, i_slice : In
         Dense side: read word ``i_read_addr`` of every bank.
     o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
-        Two cycles after ``i_read``.
+        READ_LATENCY cycles after ``i_read`` (which takes the shared memory as long, too).
 
     Latency: stored 6 cycles after ``i_x``.
     """
 
     WRITE_LATENCY = 6
-    READ_LATENCY = 2
+    READ_LATENCY = 3
 
     def __init__(self, config: EngineConfig):
         self._config = config
         f, p, t = config.feature_bits, config.lanes, config.pixels
         address = config.step_layout["x_addr"].shape
+        shared = {
+            "o_w_en": Out(1),
+            "o_w_addr": Out(address),
+            "o_w_data": Out(p * t * f),
+            "i_word": In(p * t * f),
+        }
         super().__init__(
-            {
+            (shared if config.shared_x else {})
+            | {
                 "i_setup": In(1),
                 "i_mode": In(2),
                 "i_gsum": In(4),
@@ -108,6 +118,16 @@ class XMap(wiring.Component):
         with m.If(self.i_setup):
             m.d.sync += bank.eq(banks - 1)
         read = []
+        read_en, read_addr = Signal(), Signal.like(self.i_read_addr)
+        m.d.sync += [read_en.eq(self.i_read), read_addr.eq(self.i_read_addr)]
+        if config.shared_x:
+            m.d.comb += [
+                self.o_w_en.eq(valid),
+                self.o_w_addr.eq(walker.addr),
+                self.o_w_data.eq(value),
+            ]
+            read.append(self.i_word)
+            banks = 0
         for b in range(banks):
             width, depth = config.memories()[f"x{b}"]
             ram = Ram(name=f"x{b}", width=width, depth=depth, registered=True)
@@ -116,8 +136,8 @@ class XMap(wiring.Component):
                 ram.w_en.eq(valid & (bank_now == b)),
                 ram.w_addr.eq(walker.addr),
                 ram.w_data.eq(value),
-                ram.r_en.eq(self.i_read),
-                ram.r_addr.eq(self.i_read_addr),
+                ram.r_en.eq(read_en),
+                ram.r_addr.eq(read_addr),
             ]
             read.append(ram.r_data)
         self._select(m, read, word)
@@ -129,7 +149,7 @@ class XMap(wiring.Component):
         t, k = config.pixels, config.dense_inputs
         views = [word(value) for value in read]
         slice_ = DelayLine(m, self.i_slice, "slice")
-        with m.Switch(slice_[2]):
+        with m.Switch(slice_[self.READ_LATENCY]):
             for s in range(config.x_slices):
                 with m.Case(s):
                     for pixel in range(t):

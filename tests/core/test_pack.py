@@ -5,9 +5,9 @@ import pytest
 
 from hwbnn.conv import conv2d
 from hwbnn.errors import DoesNotFit
+from hwbnn.geometry import geometry
 from hwbnn.pack import border_constants, kernel_ids, layer_constants, pack
 from hwbnn.passes import lower_to_integers
-from hwbnn.program import geometry
 from hwbnn.shape import Shape, derive, general_purpose, on_machine
 from sim.random_network import random_network
 

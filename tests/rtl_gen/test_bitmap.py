@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from hwbnn.geometry import bit_slots, bit_words, ceil_div
 from hwbnn.layout import bit_memory_words
-from hwbnn.program import bit_words, ceil_div
 from rtl_gen.engine.bitmap import BitMap
 from rtl_gen.engine.config import ROW_BANKS, EngineConfig
 
@@ -34,7 +34,8 @@ def test_write_then_read(shape, seed):
     buffer, base = seed % 2, int(rng.integers(0, 5))
     padded = np.zeros((n_og * p, h, issued * t), dtype=int)
     padded[:c, :, :w] = bits
-    row, plane = bit_words(bits.shape, config)
+    row = bit_words(bits.shape[2], config)
+    plane = bit_slots(bits.shape[1]) * row
     expected = bit_memory_words(bits, buffer, base, config)
 
     dut = BitMap(config)

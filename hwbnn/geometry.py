@@ -1,0 +1,85 @@
+"""Loop counts of a layer on a machine, and how many words its maps take."""
+
+import dataclasses
+
+from rtl_gen.engine.config import IMAGE_TAPS, ROW_BANKS, EngineConfig
+
+from .layers import Layer
+from .ops import int_ops as I
+
+__all__ = ["Geometry", "bit_words", "ceil_div", "geometry", "x_row_words", "x_rows"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """Loop counts of a layer on a machine shape.
+
+    ``n_og`` output groups of P, ``n_ig`` input groups (S channels or K inputs), ``n_x`` issues a
+    row (``n_x_map`` of them inside the map).
+    """
+
+    n_og: int
+    n_ig: int
+    n_x: int
+    n_x_map: int
+    height: int
+
+    @property
+    def tiles(self) -> int:
+        return self.n_og * self.n_ig
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def geometry(layer: Layer, config: EngineConfig) -> Geometry:
+    """Loop counts of ``layer``."""
+    out_channels, height, width = layer.out_shape
+    in_channels = layer.in_shape[0]
+    if layer.stem:
+        n_ig = 1
+    elif layer.binary:
+        n_ig = ceil_div(in_channels, config.channels_in)
+    elif layer.from_image:
+        n_ig = ceil_div(IMAGE_TAPS, config.dense_inputs)
+    else:
+        n_ig = ceil_div(in_channels, config.dense_inputs)
+    inside = ceil_div(width, config.pixels)
+    issued = inside
+    # pooling and straddling writes work on pairs of groups
+    if isinstance(layer.x_op, I.AvgPool2x2) or (
+        layer.bits and (config.straddles or config.lanes > config.channels_in)
+    ):
+        issued += issued % 2
+    return Geometry(ceil_div(out_channels, config.lanes), n_ig, issued, inside, height)
+
+
+def bit_words(width: int, config: EngineConfig) -> int:
+    """Words that a row of a bit map takes in its row bank."""
+    return ceil_div(width, 2 * config.pixels)
+
+
+def bit_slots(rows: int) -> int:
+    """Rows that each row bank holds of a map of ``rows``."""
+    return ceil_div(rows, ROW_BANKS)
+
+
+def x_rows(layer: Layer) -> int:
+    """Rows of what a layer leaves for the dense array."""
+    if isinstance(layer.x_op, I.GlobalSum):
+        return 1
+    return layer.out_shape[1] // (2 if isinstance(layer.x_op, I.AvgPool2x2) else 1)
+
+
+def x_row_words(layer: Layer, config: EngineConfig) -> int:
+    """Words of a row of what a layer leaves for the dense array."""
+    if isinstance(layer.x_op, I.GlobalSum):
+        return 1
+    width = layer.out_shape[2] // (2 if isinstance(layer.x_op, I.AvgPool2x2) else 1)
+    return ceil_div(width, config.pixels)
+
+
+def x_planes(layer: Layer, config: EngineConfig) -> int:
+    """Planes of what a layer leaves for the dense array, in each bank."""
+    return ceil_div(ceil_div(layer.out_shape[0], config.lanes), config.x_banks)

@@ -1,0 +1,250 @@
+"""In which order layers are computed, in which row ranges, and how many rows each map must keep.
+
+Layers run whole, one after another, except for a depth-first prefix: there every layer advances as
+far as its inputs reach whenever the first one has made some rows, so that maps between them are
+rings of a few rows and never exist whole.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from rtl_gen.engine.config import ROW_BANKS, EngineConfig
+
+from .errors import DoesNotFit
+from .geometry import ceil_div, geometry, x_rows
+from .layers import Layer
+from .ops import int_ops as I
+
+__all__ = ["Piece", "Rows", "depth_first", "kept_rows", "pieces"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Rows ``y0 <= y < y1`` of layer number ``layer``."""
+
+    layer: int
+    y0: int
+    y1: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows kept of stored maps, bit maps and dense inputs, by the value's name."""
+
+    features: dict[str, int]
+    bits: dict[str, int]
+    x: dict[str, int]
+
+
+def depth_first(layers: list[Layer]) -> int:
+    """How many leading layers may run by bands: up to the first stride-2 convolution's stage.
+
+    Their weights must stay on chip, so the prefix ends with the first layers that halve the map of
+    the first one.
+    """
+    height = layers[0].out_shape[1]
+    count = 0
+    for layer in layers:
+        if layer.is_output or isinstance(layer.x_op, I.GlobalSum):
+            break
+        if not layer.stem and layer.in_shape[1] != height and not _from_pool(layer, layers, height):
+            break
+        count += 1
+    return count
+
+
+def _from_pool(layer: Layer, layers: list[Layer], height: int) -> bool:
+    """Whether a 1x1 layer reads the 2x2 mean of a map of ``height`` rows."""
+    return any(other.x == layer.source and other.out_shape[1] == height for other in layers)
+
+
+class _Progress:
+    """How many rows of every layer exist."""
+
+    def __init__(self, layers: list[Layer]):
+        self.layers = layers
+        self.done = [0] * len(layers)
+        self.maker = {}
+        for i, layer in enumerate(layers):
+            for name in (layer.value, layer.bits, layer.x):
+                if name:
+                    self.maker[name] = i
+
+    def rows(self, name: str, kind: str) -> int:
+        """Rows of a value that exist, in its own rows."""
+        i = self.maker[name]
+        layer, done = self.layers[i], self.done[i]
+        if kind == "x" and layer.x == name and layer.x_op is not None:
+            if isinstance(layer.x_op, I.GlobalSum):
+                return int(done == layer.out_shape[1])
+            return done // 2
+        return done
+
+    def possible(self, layer: Layer) -> int:
+        """Rows that ``layer`` can have computed from what exists."""
+        height = layer.out_shape[1]
+        rows = height
+        if layer.binary:
+            have, full = self.rows(layer.source, "bits"), layer.in_shape[1]
+            stride = layer.conv.op.stride
+            rows = height if have == full else max(0, (have - 2) // stride + 1 if have > 1 else 0)
+        elif layer.from_x:
+            rows = self.rows(layer.source, "x")
+        if layer.residual:
+            rows = min(rows, self.rows(layer.residual, "features"))
+        if isinstance(layer.x_op, I.AvgPool2x2) and rows < height:
+            rows -= rows % 2
+        return min(rows, height)
+
+    def oldest(self, name: str) -> int:
+        """First row of a value that some layer still needs (its height when none does)."""
+        need = None
+        for i, layer in enumerate(self.layers):
+            done = self.done[i]
+            for read in {layer.source, layer.residual} & {name}:
+                if done == layer.out_shape[1]:
+                    row = 1 << 30
+                elif read == layer.source and layer.binary:
+                    row = max(0, done * layer.conv.op.stride - 1)
+                else:
+                    row = done
+                need = row if need is None else min(need, row)
+        return 1 << 30 if need is None else need
+
+
+def _coarse(layers: list[Layer], prefix: int, band: int) -> Iterator[Piece]:
+    """Row ranges before they are cut to what memories allow."""
+    if prefix:
+        progress = _Progress(layers)
+        height = layers[0].out_shape[1]
+        while progress.done[prefix - 1] < layers[prefix - 1].out_shape[1]:
+            for i, layer in enumerate(layers[:prefix]):
+                target = progress.possible(layer)
+                if i == 0:
+                    target = min(height, progress.done[0] + band)
+                if target > progress.done[i]:
+                    yield Piece(i, progress.done[i], target)
+                    progress.done[i] = target
+    for i in range(prefix, len(layers)):
+        yield Piece(i, 0, layers[i].out_shape[1])
+
+
+def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
+    """The fewest rows of every map with which the order works."""
+    rows = Rows({}, {}, {})
+    for layer in layers:
+        rows.features[layer.value] = layer.out_shape[1]
+        if layer.bits:
+            rows.bits[layer.bits] = layer.out_shape[1]
+        if layer.x:
+            rows.x[layer.x] = x_rows(layer)
+    if not prefix:
+        return rows
+    chain = _chains(layers[:prefix])
+    features = dict.fromkeys(chain.values(), 0)
+    bits = {layer.bits: 0 for layer in layers[:prefix] if layer.bits}
+    x = {layer.x: 0 for layer in layers[:prefix] if layer.x}
+    progress = _Progress(layers)
+    for piece in _coarse(layers, prefix, band):
+        if piece.layer >= prefix:
+            break
+        layer = layers[piece.layer]
+        if layer.stored:
+            root = chain[layer.value]
+            oldest = min(progress.oldest(n) for n, r in chain.items() if r == root)
+            features[root] = max(features[root], piece.y1 - min(oldest, piece.y0))
+        if layer.bits:
+            oldest = min(progress.oldest(layer.bits), piece.y0)
+            bits[layer.bits] = max(bits[layer.bits], piece.y1 - oldest)
+        if layer.x:
+            ratio = 2 if isinstance(layer.x_op, I.AvgPool2x2) else 1
+            oldest = min(progress.oldest(layer.x), piece.y0 // ratio)
+            x[layer.x] = max(x[layer.x], piece.y1 // ratio - oldest)
+        progress.done[piece.layer] = piece.y1
+    outside = {n for layer in layers[prefix:] for n in (layer.source, layer.residual)}
+    for name, root in chain.items():
+        if not any(n in outside for n, r in chain.items() if r == root):
+            # pairs of rows that are pooled together do not lie across a ring's end
+            rows.features[name] = min(rows.features[name], ceil_div(features[root], 2) * 2)
+    for name, need in bits.items():
+        if name not in outside:
+            need = ceil_div(need, 2 * ROW_BANKS) * 2 * ROW_BANKS
+            rows.bits[name] = min(rows.bits[name], need)
+    for name, need in x.items():
+        if name not in outside:
+            rows.x[name] = min(rows.x[name], need)
+    return rows
+
+
+def _chains(layers: list[Layer]) -> dict[str, str]:
+    """For every stored value the first one of the maps that take its place one after another."""
+    shapes = {layer.value: layer.out_shape for layer in layers}
+    chain: dict[str, str] = {}
+    for layer in layers:
+        if not layer.stored:
+            continue
+        r = layer.residual
+        in_place = r in chain and shapes[r] == layer.out_shape
+        chain[layer.value] = chain[r] if in_place else layer.value
+    return chain
+
+
+def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int,
+           band: int) -> Iterator[Piece]:
+    """The order in pieces that no ring's end and no partial sum memory cuts through.
+
+    Raises DoesNotFit where a layer cannot be cut that small.
+    """
+    for piece in _coarse(layers, prefix, band):
+        layer, y0 = layers[piece.layer], piece.y0
+        while y0 < piece.y1:
+            y1 = next((y for y in range(piece.y1, y0, -1)
+                       if _allowed(layer, y0, y, config, rows)), None)
+            if y1 is None:
+                geo = geometry(layer, config)
+                least = 2 if isinstance(layer.x_op, I.AvgPool2x2) else 1
+                if isinstance(layer.x_op, I.GlobalSum):
+                    least = geo.height
+                raise DoesNotFit(
+                    f"partial sums of {least} rows x {geo.n_x} groups exceed "
+                    f"{config.psum_depth} words",
+                    where=layer.name,
+                    hint=f"plan with psum_depth {least * geo.n_x}",
+                )
+            yield Piece(piece.layer, y0, y1)
+            y0 = y1
+
+
+def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows) -> bool:
+    geo = geometry(layer, config)
+    if layer.stem and y1 - y0 > 1:  # the stem hands over row by row
+        return False
+    if geo.n_ig > 1 and (y1 - y0) * geo.n_x > config.psum_depth:
+        return False
+    if isinstance(layer.x_op, I.GlobalSum) and (y0, y1) != (0, geo.height):
+        return False
+    if isinstance(layer.x_op, I.AvgPool2x2):
+        if y0 % 2 or (y1 % 2 and y1 != geo.height):
+            return False
+        if not _one_turn(y0 // 2, y1 // 2, rows.x[layer.x]):
+            return False
+    elif layer.x and layer.x_op is None and not _one_turn(y0, y1, rows.x[layer.x]):
+        return False
+    if layer.stored and not _one_turn(y0, y1, rows.features[layer.value]):
+        return False
+    if layer.residual and not _one_turn(y0, y1, rows.features[layer.residual]):
+        return False
+    if layer.bits and not _one_turn(y0, y1, _turn(rows.bits[layer.bits])):
+        return False
+    if layer.from_x and not _one_turn(y0, y1, rows.x[layer.source]):
+        return False
+    return True
+
+
+def _turn(kept: int) -> int:
+    """Rows after which a ring of row banks starts again."""
+    return ceil_div(kept, ROW_BANKS) * ROW_BANKS
+
+
+def _one_turn(y0: int, y1: int, kept: int) -> bool:
+    return y0 // kept == (y1 - 1) // kept

@@ -1,0 +1,118 @@
+"""Where maps lie in the engine's memories, by lifetime."""
+
+import dataclasses
+
+from rtl_gen.engine.config import EngineConfig
+
+from .allocate import Region, first_fit
+from .geometry import bit_slots, bit_words, ceil_div, geometry, x_planes, x_row_words
+from .layers import Layer
+from .order import Rows
+
+__all__ = ["Placement", "place"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where values lie: feature words, (buffer, word) of bit maps, words of the dense input
+    memory; how many rows of each are kept; and how many words each memory needs.
+
+    Row ``y`` of a map of which ``R`` rows are kept lies where row ``y % R`` of a whole map would
+    (bit maps: R rounded up to the row banks).
+    """
+
+    features: dict[str, int]
+    bits: dict[str, tuple[int, int]]
+    x: dict[str, int]
+    rows: Rows
+    needed: dict[str, int]
+
+
+def place(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int) -> Placement:
+    """Assign addresses by lifetime; residual chains are updated in place.
+
+    The first ``prefix`` layers run interleaved: their maps are live at the same time.
+    """
+    when = [max(0, i - max(0, prefix - 1)) for i in range(len(layers))]
+    last_use: dict[str, int] = {}
+    for i, layer in enumerate(layers):
+        for name in (layer.source, layer.residual):
+            if name:
+                last_use[name] = when[i]
+    feature_regions = _features(layers, config, rows, when, last_use)
+    x_regions = _x(layers, config, rows, when, last_use)
+    if config.shared_x:
+        both = sorted(feature_regions + x_regions, key=lambda r: r.start)
+        places, words = first_fit(both)
+        features = {r.name: places[r.name] for r in feature_regions}
+        x = {r.name.removeprefix("x:"): places[r.name] for r in x_regions}
+        needed = {"features": words, "x": 0}
+    else:
+        features, words = first_fit(feature_regions)
+        found, x_words = first_fit(x_regions)
+        x = {name.removeprefix("x:"): address for name, address in found.items()}
+        needed = {"features": words, "x": x_words}
+    for layer in layers:  # a stored map that the dense array reads as it is
+        if _reads_stored(layer, config):
+            x[layer.x] = features[layer.value]
+    bits, needed["bits"] = _bits(layers, config, rows, when, last_use)
+    return Placement(features, bits, x, rows, needed)
+
+
+def _reads_stored(layer: Layer, config: EngineConfig) -> bool:
+    return bool(config.shared_x and layer.stored and layer.x == layer.value)
+
+
+def _features(layers, config, rows, when, last_use) -> list[Region]:
+    shapes = {layer.value: layer.out_shape for layer in layers}
+    regions = []
+    for i, layer in enumerate(layers):
+        if not layer.stored:
+            continue
+        r = layer.residual
+        in_place = (
+            r is not None and last_use[r] == when[i] and shapes[r] == layer.out_shape
+            and _last_reader(layers, r) == i
+        )
+        end = max(last_use.get(layer.value, when[i]), when[i])
+        if layer.is_output:
+            end = len(layers)
+        geo = geometry(layer, config)
+        size = geo.n_og * rows.features[layer.value] * geo.n_x_map
+        regions.append(Region(layer.value, size, when[i], end, r if in_place else None))
+    return regions
+
+
+def _last_reader(layers, name: str) -> int:
+    return max(i for i, layer in enumerate(layers) if name in (layer.source, layer.residual))
+
+
+def _x(layers, config, rows, when, last_use) -> list[Region]:
+    regions = []
+    for i, layer in enumerate(layers):
+        if layer.x and not _reads_stored(layer, config):
+            size = rows.x[layer.x] * x_row_words(layer, config) * x_planes(layer, config)
+            regions.append(Region(f"x:{layer.x}", size, when[i], last_use[layer.x]))
+    return regions
+
+
+def _bits(layers, config, rows, when, last_use):
+    """Each bit map goes to the buffer that its layer does not read."""
+    buffers: list[list[Region]] = [[], []]
+    where: dict[str, int] = {}
+    following = 0
+    for i, layer in enumerate(layers):
+        if not layer.bits:
+            continue
+        buffer = 1 - where[layer.source] if layer.binary else following
+        where[layer.bits] = buffer
+        following = 1 - buffer
+        plane = bit_slots(rows.bits[layer.bits]) * bit_words(layer.out_shape[2], config)
+        groups = ceil_div(layer.out_shape[0], config.channels_in)
+        buffers[buffer].append(Region(layer.bits, plane * groups, when[i], last_use[layer.bits]))
+    result, needed = {}, 0
+    for buffer, regions in enumerate(buffers):
+        addresses, words = first_fit(regions)
+        needed = max(needed, words)
+        result |= {name: (buffer, address) for name, address in addresses.items()}
+    return result, needed

@@ -1,0 +1,47 @@
+"""Networks with an ImageNet stem (7x7, max-pool), whole maps and depth-first bands, in simulation."""
+
+import numpy as np
+import pytest
+
+from hwbnn.errors import UnsupportedError
+from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.schedule import schedule
+from hwbnn.shape import Shape, derive
+from sim.network import build_simulator, simulate
+from sim.random_network import random_network
+
+SHAPE = Shape(16, 4, 1, 4)
+
+
+def drawn(seed, band, size):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, imagenet=True, max_tau=5, size=size)
+    _c, h, w = network.graph["image"].op.shape
+    images = rng.integers(0, 256, (3, h, w, 3), dtype=np.uint8)
+    _folded, graph = lower_to_integers(network.graph, images[:1], Numeric(image_weight_bits=8))
+    return graph, images, derive(graph, SHAPE, band=band)
+
+
+# the second network's maps between its first layers are rings that turn several times
+@pytest.mark.parametrize(("seed", "band", "size"), [(1, 0, 32), (4, 2, 64)])
+def test_frames_equal_the_integer_network_in_the_cycles_predicted(seed, band, size):
+    graph, images, program = drawn(seed, band, size)
+    predicted = schedule(program)
+    kept = program.placement.rows.features
+    if band:
+        whole = {layer.value: layer.out_shape[1] for layer in program.layers if layer.stored}
+        assert any(kept[name] < rows for name, rows in whole.items()), "no ring to prove"
+    run = simulate(program, graph, images, simulator=build_simulator(program.config))
+    assert run.cycles == predicted.frames, f"seed {seed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 14))
+@pytest.mark.parametrize("band", [3, 4])
+def test_more_networks(seed, band):
+    try:
+        graph, images, program = drawn(seed, band, None)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    run = simulate(program, graph, images, simulator=build_simulator(program.config))
+    assert run.cycles == schedule(program).frames, f"seed {seed}"
