@@ -18,7 +18,7 @@ from models.api import load_network
 
 VARIANTS = (
     {},
-    *({"image_weight_bits": b} for b in (16, 10, 8, 7, 6, 5)),
+    *({"image_weight_bits": b} for b in (16, 12, 10, 8, 7, 6, 5)),
     *({"feature_bits": b} for b in (18, 14, 12, 10)),
     *({"weight_bits": b, "classifier_weight_bits": 8} for b in (12, 6)),
     *({"classifier_weight_bits": b} for b in (12, 6, 5, 4)),

@@ -17,9 +17,11 @@ class Numeric:
         Width of multi-bit weights (1x1 shortcuts, classifier).
     classifier_weight_bits : int or None
         Width of the classifier's weights; None means ``weight_bits``.
-    image_weight_bits : int
-        Width of the first convolution's weights. Its rounding reaches every later activation bit,
-        and a multiplier is 18 bits wide whether they are used or not (docs/design-notes.md).
+    image_weight_bits : int or None
+        Width of the first convolution's weights; None means 12, or 8 where a max-pool follows.
+        Its rounding reaches every later activation bit, and a multiplier is 18 bits wide whether
+        they are used or not. The stem unit, which pools, multiplies two 8-bit weights on one
+        multiplier (docs/design-notes.md, benchmarks/agreement).
     input_frac : int
         Fraction bits given to a pixel, so that the mean colour is an integer to 2**-frac.
     shift_step, prescale_step : int
@@ -39,7 +41,7 @@ class Numeric:
     feature_bits: int = 16
     weight_bits: int = 8
     classifier_weight_bits: int | None = None
-    image_weight_bits: int = 12
+    image_weight_bits: int | None = None
     input_frac: int = 6
     shift_step: int = 2
     prescale_step: int = 4

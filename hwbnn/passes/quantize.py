@@ -15,6 +15,7 @@ from .numeric import Numeric
 
 __all__ = ["quantize"]
 
+IMAGE_BITS, STEM_BITS = 12, 8  # of the first convolution's weights, without and with a max-pool
 ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d)
 
 
@@ -39,6 +40,7 @@ class _Quantizer:
         self.pixel_scale: dict[str, np.ndarray] = {}
         self.sign: dict[str, np.ndarray] = {}  # of channels whose weights were negated
         self.slope_shift = numeric.slope_shift
+        self.widths: dict[str, int] = {}  # those that follow from the network
 
     def run(self) -> Graph:
         self._choose_positions()
@@ -56,11 +58,8 @@ class _Quantizer:
             handler(node)
         nodes = _limit_shifts(self.nodes, self.numeric)
         meta = dict(self.graph.meta)
-        named = ("feature_bits", "weight_bits", "image_weight_bits", "rprelu", "tie")
-        meta["numeric"] = {k: getattr(self.numeric, k) for k in named}
-        meta["numeric"]["classifier_weight_bits"] = (
-            self.numeric.classifier_weight_bits or self.numeric.weight_bits
-        )
+        named = ("feature_bits", "weight_bits", "rprelu", "tie")
+        meta["numeric"] = {k: getattr(self.numeric, k) for k in named} | self.widths
         return Graph(nodes, self.graph.output, self.decisions, meta)
 
     def _decide(self, where, chose, why):
@@ -118,12 +117,13 @@ class _Quantizer:
         weight = node.op.weight.astype(np.float64)
         source = node.inputs[0]
         bits = self.numeric.weight_bits
+        sign = self._signs_before_max_pool(node)
         if source in self.pixel_scale:
-            bits = self.numeric.image_weight_bits
+            bits = self.numeric.image_weight_bits or (IMAGE_BITS if sign is None else STEM_BITS)
+            self.widths["image_weight_bits"] = bits
             weight = weight * self.pixel_scale[source][None, :, None, None]
         elif source in self.factor:
             weight = weight * self.factor[source][None, :, None, None]
-        sign = self._signs_before_max_pool(node)
         if sign is not None:
             weight = weight * sign[:, None, None, None]
         self._conv(node, weight, node.op.stride, node.op.padding, bits)
@@ -281,6 +281,7 @@ class _Quantizer:
             weight = weight * self.factor[source][None, :]
         name = f"{node.name}.dot"
         bits = self.numeric.classifier_weight_bits or self.numeric.weight_bits
+        self.widths["classifier_weight_bits"] = bits
         self._conv(node, weight[:, :, None, None], 1, 0, bits, name)
         self._affine(node, name, np.ones(len(weight)), node.op.bias.astype(np.float64), peak)
 

@@ -107,14 +107,26 @@ def test_negated_channels_change_no_value():
     """The same stem without a max-pool keeps its signs; both affines are the same function."""
     graph, images = stem(1)
     plain = Graph([n for n in graph if n.name in ("image", "conv1", "bn1")], "bn1")
-    _f, signed = lower_to_integers(plain, images, Numeric())
-    _f, pooled = lower_to_integers(graph, images, Numeric())
+    _f, signed = lower_to_integers(plain, images, Numeric(image_weight_bits=12))
+    _f, pooled = lower_to_integers(graph, images, Numeric(image_weight_bits=12))
     assert signed["bn1.affine"].op.gain.min() < 0
     flipped = np.where(graph["bn1"].op.gamma < 0, -1, 1)[:, None, None, None]
     assert np.array_equal(pooled["conv1"].op.weight, signed["conv1"].op.weight * flipped)
     # floor and half-up rounding of the prescale are not odd functions: one step at most
     a, b = (golden.run_batch(g, images)["bn1"] for g in (signed, pooled))
     assert np.abs(a - b).max() <= 1
+
+
+def test_first_weights_are_narrower_before_a_max_pool():
+    graph, images = stem(1)
+    plain = Graph([n for n in graph if n.name in ("image", "conv1", "bn1")], "bn1")
+    cases = [(graph, Numeric(), 8), (plain, Numeric(), 12),
+             (graph, Numeric(image_weight_bits=10), 10), (plain, Numeric(image_weight_bits=9), 9)]
+    for network, numeric, bits in cases:
+        _folded, integer = lower_to_integers(network, images, numeric)
+        assert integer["conv1"].op.weight_bits == bits
+        assert np.abs(integer["conv1"].op.weight).max() == 2 ** (bits - 1) - 1
+        assert integer.meta["numeric"]["image_weight_bits"] == bits
 
 
 def test_stem_is_close_to_its_float_graph():
