@@ -206,9 +206,10 @@ class SdramController(wiring.Component):
         m.submodules.fifo = fifo = CreditFifo(depth=self._depth)
         wiring.connect(m, fifo.o, wiring.flipped(self.o))
         room = Signal(range(self._depth + 1), init=self._depth)
-        has_room, issue = Signal(), Signal()
+        has_room, issue, issued = Signal(), Signal(), Signal()
         m.d.comb += [has_room.eq(room[3:] != 0), fifo.i_clear.eq(start | draining)]
-        m.d.sync += room.eq(room + fifo.o_popped - Mux(issue, need, 0))
+        # counted a cycle late, which the next slot does not notice, but the adder does
+        m.d.sync += [issued.eq(issue), room.eq(room + fifo.o_popped - Mux(issued, need, 0))]
         with m.If(draining):
             m.d.sync += room.eq(self._depth)
         self._collect(m, issue, low, high, fifo, draining)

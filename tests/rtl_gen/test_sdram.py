@@ -237,6 +237,16 @@ def test_long_streams_take_the_predicted_cycles(bench, name):
         assert 2 * words / (last - first + 1) >= 0.95
 
 
+def test_a_start_during_power_up_waits_for_its_end(bench):
+    setup = STREAMS["133 MHz"]
+    starts, taken = bench.run("133 MHz", ["idle 100", "read 3 50", "take 200 0"], range(64))
+    assert [word for _cycle, word in taken] == [3 + k % 50 for k in range(200)]
+    model = ReadStream(setup.controller.schedule, words=50, base=3)
+    late = {cycle - model.pop(0) for cycle, _word in taken}
+    assert len(late) == 1
+    assert taken[0][0] - starts[0] > GOOD.power_up - 100
+
+
 def test_the_stream_is_wrong_with_a_wrong_read_delay(bench):
     starts, taken = bench.run(WRONG_DELAY, ["ready", "read 0 64", "take 64 0"], range(64))
     assert [word for _cycle, word in taken] != list(range(64))
