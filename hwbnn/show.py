@@ -54,6 +54,8 @@ def _shape(shape) -> str:
 
 def _then(layer) -> str:
     parts = ["affine"]
+    if layer.pool is not None:
+        parts.append(f"{layer.pool.kernel}x{layer.pool.kernel} max-pool")
     if layer.residual:
         parts.append("residual")
     if layer.act is not None:

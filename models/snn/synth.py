@@ -41,6 +41,7 @@ def parameters(geometry: Geometry, generator: torch.Generator) -> SnnNet:
             if isinstance(module, BinaryConv):
                 scale = 0.05 * torch.exp(normal(module.weight[:, :1, :1, :1], 0.3))
                 kernel = 0.6 * normal(module.weight) + 0.8 * normal(module.weight[:, :, :1, :1])
+                kernel[kernel == 0] = 0.1  # no weight is exactly 0: it would have no sign
                 module.weight.copy_(kernel * scale)
             elif isinstance(module, Codebook):
                 chosen = torch.randperm(2**KERNEL, generator=generator)[: len(module.patterns)]

@@ -32,6 +32,15 @@ def test_refusals_are_one_line(hwbnn, tmp_path):
     assert there.read_bytes() == b"precious" and list(tmp_path.iterdir()) == [there]
 
 
+def test_check_shows_the_stem(hwbnn, save, imagenet_state):
+    result = hwbnn("check", save(imagenet_state), "--input-size", "64")
+    assert result.exit_code == 0
+    row = next(line for line in result.stdout.splitlines() if line.startswith("conv1 "))
+    assert "8-bit 7x7" in row and "3x64x64  8x16x16" in row
+    assert row.endswith("affine, 3x3 max-pool, sign")
+    assert re.search(r"conv1 +weights of \d of 8 channels negated", result.stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18",
                                   "reactnet-34"])
