@@ -33,6 +33,23 @@ class NoMode(SdramController):
         return [s for s in super().power_up_steps() if s[0] != Command.MODE]
 
 
+class ShortBursts(SdramController):
+    """The mode register says 4 words."""
+
+    def power_up_steps(self):
+        steps = super().power_up_steps()
+        return [(c, a & ~1 if c == Command.MODE else a, n) for c, a, n in steps]
+
+
+class ShortSlots(SdramController):
+    """A READ every 7 cycles."""
+
+    def elaborate(self, platform):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("rtl_gen.sdram.controller.BURST", 7)
+            return super().elaborate(platform)
+
+
 class NoActivate(SdramController):
     @staticmethod
     def _activate(command, bank, a, fields):
@@ -116,6 +133,8 @@ FAULTS = {
                   "ACTIVATE of an open bank"),
     "refresh open": (LeavesRowsOpen(SDRAM_32MB, FAST), SDRAM_32MB, STALL[:1] + READ[1:],
                      "AUTO REFRESH with an open bank"),
+    "short bursts": (ShortBursts(SDRAM_32MB, FAST), SDRAM_32MB, READ, "mode: not bursts of 8"),
+    "short slots": (ShortSlots(SDRAM_32MB, FAST), SDRAM_32MB, READ, "READ cuts a burst short"),
     "contention": (AlwaysDrives(SDRAM_32MB, FAST), SDRAM_32MB, READ, "contention"),
     "no data": (NeverDrives(SDRAM_32MB, FAST), SDRAM_32MB, WRITE, "WRITE without data"),
 }  # fmt: skip
