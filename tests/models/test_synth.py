@@ -54,6 +54,8 @@ def test_tensors_are_the_authors(name):
     made = {(k.removeprefix(doc["prefix"]), tuple(v.shape), str(v.dtype).removeprefix("torch."))
             for k, v in content["state_dict"].items() if k.startswith(doc["prefix"])}
     assert made == expected and len(content["state_dict"]) == len(expected)
+    latent = [v for k, v in content["state_dict"].items() if k.endswith("binary_conv.weight")]
+    assert latent and all((v != 0).all() for v in latent)
 
 
 def test_a_seed_gives_one_file(small, tmp_path):
