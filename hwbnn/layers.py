@@ -141,7 +141,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
                 f"{type(node.op).__name__} has no place behind a convolution", where=node.name
             )
     if pool is not None and isinstance(x_op, I.AvgPool2x2):
-        raise UnsupportedError("a 2x2 mean right behind the first max-pool has no step yet", where=x)
+        raise UnsupportedError("a 2x2 mean behind the first max-pool has no step yet", where=x)
     return Layer(
         conv, affine.op, conv.inputs[0], value, residual, act, bits, threshold, x, x_op, stored,
         types[conv.inputs[0]].shape, types[conv.name].shape, types[value].shape,

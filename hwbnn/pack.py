@@ -1,17 +1,20 @@
 """Weights, constants and programs -> memory images (unsigned words by memory name)."""
 
+import dataclasses
+
 import numpy as np
 
-from rtl_gen.engine.config import BORDER_CLASSES, EngineConfig
+from rtl_gen.engine.config import BORDER_CLASSES, STREAM_BITS, STREAM_KINDS, EngineConfig
 
 from . import ints
 from .geometry import geometry
 from .layers import Layer
 from .ops import int_ops as I
-from .program import Program
+from .program import Program, Step
 from .stem_pack import pack_stem
 
-__all__ = ["border_constants", "layer_constants", "pack", "program_text"]
+__all__ = ["Segment", "border_constants", "layer_constants", "pack", "program_text", "segments",
+           "stream_words"]
 
 NO_EXPONENT = 7  # a slope of 1 in the shift form: 7 - exponent 0
 
@@ -32,19 +35,73 @@ def pack(program: Program) -> dict[str, list[int]]:
         packed.add(step.layer.name)
         if step.layer.stem:
             images |= stem_images(step.layer, program.input_op, config)
-        elif step.layer.binary:
-            ids, codes = kernel_ids(step.layer, config)
-            images["weights"] += _weight_words(ids, step, config)
-            if config.has_codebook:
-                images["codebooks"] += codes
-        else:
-            images["dense_weights"] += _dense_words(step.layer, config)
-        images["constants"] += _constant_words(step.layer, config)
+        elif step.layer.binary and config.has_codebook:
+            images["codebooks"] += kernel_ids(step.layer, config)[1]
+        if not step.streamed:
+            if not step.layer.stem:
+                images["weights" if step.layer.binary else "dense_weights"] += _tile_words(
+                    step, config
+                )
+            images["constants"] += _constant_words(step.layer, config)
     images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
     images["loads"] = [
         config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
     ]
     return {name: words for name, words in images.items() if words}
+
+
+def _tile_words(step: Step, config: EngineConfig) -> list[int]:
+    """Words of all tiles of a step's layer, P a tile."""
+    if step.layer.binary:
+        return _weight_words(kernel_ids(step.layer, config)[0], step, config)
+    return _dense_words(step.layer, config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Part of the weight stream: ``words`` words of the memory ``kind`` (see WeightStream)."""
+
+    kind: str
+    words: list[int]
+
+
+def segments(program: Program) -> list[Segment]:
+    """The weight stream of a frame: for every streamed step, by output group, constants, tiles.
+
+    A step that covers only some rows of a layer has its layer's weights again.
+    """
+    config = program.config
+    result, made = [], {}
+    for step in program.steps:
+        if not step.streamed:
+            continue
+        name = step.layer.name
+        if name not in made:
+            made[name] = (_constant_words(step.layer, config), _tile_words(step, config))
+        constants, tiles = made[name]
+        kind = "weights" if step.layer.binary else "dense_weights"
+        n_const, n_tile = config.lanes * config.const_words, step.n_ig * config.lanes
+        for og in range(step.n_og):
+            result.append(Segment("constants", constants[og * n_const : (og + 1) * n_const]))
+            result.append(Segment(kind, tiles[og * n_tile : (og + 1) * n_tile]))
+    return result
+
+
+def stream_words(program: Program) -> np.ndarray:
+    """The weight stream of a frame as uint16 words, headers included; empty if all is on chip."""
+    config = program.config
+    limit = 1 << (STREAM_BITS - 2)
+    parts = config.stream_parts if config.streams else {}
+    data = bytearray()
+    for segment in segments(program):
+        if len(segment.words) > limit:
+            raise ValueError(f"a segment of {len(segment.words)} words exceeds {limit}")
+        header = STREAM_KINDS.index(segment.kind) | (len(segment.words) - 1) << 2
+        data += header.to_bytes(2, "little")
+        size = parts[segment.kind] * STREAM_BITS // 8
+        for word in segment.words:
+            data += word.to_bytes(size, "little")
+    return np.frombuffer(bytes(data), dtype="<u2")
 
 
 def stem_images(layer: Layer, input_op, config: EngineConfig) -> dict[str, list[int]]:

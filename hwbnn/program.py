@@ -35,6 +35,11 @@ class Step:
     load: dict[str, int] | None
 
     @property
+    def streamed(self) -> bool:
+        """Whether its weights and constants come from off-chip memory."""
+        return bool(self.load and self.load["streamed"])
+
+    @property
     def kind(self) -> str:
         """Which unit computes it: binary, dense or stem."""
         return "stem" if self.layer.stem else "binary" if self.layer.binary else "dense"
@@ -69,7 +74,11 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if config.shared_x:
         _check_shared(layers)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
-    base = [_reserve(layer, config, tables) for layer in layers]
+    # what runs depth-first reads its weights again and again: they stay on chip
+    streamed = [config.streams and i >= prefix for i in range(len(layers))]
+    base = [_reserve(*each, config, tables) for each in zip(layers, streamed, strict=True)]
+    for kind, words in config.rings.items():
+        tables[kind] += words
     steps: list[Step] = []
     psum = 2
     for piece in pieces(layers, config, rows, prefix, band):
@@ -79,9 +88,12 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         psum = max(psum, groups if geo.n_ig > 1 else 2)
         addresses = base[piece.layer]
         fields = _fields(layer, geo, config, placement, input_op, piece)
-        fields["const_addr"] = addresses["constants"]
+        if streamed[piece.layer]:
+            fields["const_streamed"] = 1
+        else:
+            fields["const_addr"] = addresses["constants"]
         steps.append(Step(layer, piece.y0, piece.y1, 1, geo.n_og, geo.n_ig, groups, fields,
-                          _load(layer, geo, config, addresses)))
+                          _load(layer, geo, config, addresses, streamed[piece.layer])))
     steps[-1].fields["last"] = 1
     [step for step in steps if step.load][-1].load["last"] = 1
     readers = [step for step in steps if step.layer.from_image]
@@ -112,19 +124,22 @@ def _check_shared(layers: list[Layer]) -> None:
                                    "dense inputs", where=layer.name)
 
 
-def _reserve(layer: Layer, config: EngineConfig, tables: dict[str, int]) -> dict[str, int]:
-    """Where the layer's tables begin; moves their ends on."""
+def _reserve(layer: Layer, streamed: bool, config: EngineConfig,
+             tables: dict[str, int]) -> dict[str, int]:
+    """Where the layer's tables on chip begin; moves their ends on."""
     geo = geometry(layer, config)
     start = dict(tables)
-    if not layer.stem:
-        tables["weights" if layer.binary else "dense_weights"] += geo.tiles * config.lanes
-    tables["constants"] += geo.n_og * config.lanes * config.const_words
+    if not streamed:
+        if not layer.stem:
+            tables["weights" if layer.binary else "dense_weights"] += geo.tiles * config.lanes
+        tables["constants"] += geo.n_og * config.lanes * config.const_words
     if layer.binary and config.has_codebook:
         tables["codebooks"] += 1 << config.id_bits
     return start
 
 
-def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses) -> dict[str, int] | None:
+def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses,
+          streamed: bool) -> dict[str, int] | None:
     if layer.stem:
         return None
     codebook = layer.binary and config.has_codebook
@@ -132,7 +147,8 @@ def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses) -> dict[
         "dense": int(not layer.binary),
         "last": 0,
         "n_tiles": geo.tiles - 1,
-        "address": addresses["weights" if layer.binary else "dense_weights"],
+        "streamed": int(streamed),
+        "address": 0 if streamed else addresses["weights" if layer.binary else "dense_weights"],
         "codebook": int(codebook),
         "code_address": addresses["codebooks"] if codebook else 0,
     }

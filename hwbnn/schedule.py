@@ -6,10 +6,14 @@ below are those of rtl_gen/engine; simulation must give the same numbers.
 
 import dataclasses
 
+from rtl_gen.engine.config import STREAM_KINDS
 from rtl_gen.engine.loader import WeightLoader
 from rtl_gen.engine.stem_model import StemTimes
 from rtl_gen.engine.top import Timing
+from rtl_gen.engine.weight_stream import WeightStream
 
+from .external import weight_source
+from .pack import segments
 from .program import Program, Step
 
 __all__ = ["Schedule", "StepCycles", "schedule"]
@@ -72,11 +76,53 @@ class Schedule:
         return sum(s.macs for s in steps) / (steps[0].capacity * self.interval)
 
 
+class _Stream:
+    """The weight stream: when words of its rings can be read, given when earlier ones were."""
+
+    def __init__(self, program: Program, source):
+        config = program.config
+        self.take = source.take
+        self.parts, self.rings = config.stream_parts, config.rings
+        self.order = [(s.kind, len(s.words)) for s in segments(program)]
+        self.at, self.left = 0, 0  # segment, memory words of it still to come
+        self.arrived = {kind: [] for kind in STREAM_KINDS}  # first cycle in which each is usable
+        self.read = {kind: [] for kind in STREAM_KINDS}  # cycle in which each was read
+
+    def usable(self, kind: str, count: int) -> int:
+        """First cycle in which ``count`` words of ``kind`` that were not read yet can be."""
+        arrived = self.arrived[kind]
+        index = len(self.read[kind]) + count - 1
+        while len(arrived) <= index:
+            self._next_word()
+        return arrived[index]
+
+    def reads(self, kind: str, first: int, count: int) -> None:
+        """``count`` words are read one a cycle from cycle ``first`` on."""
+        self.read[kind].extend(range(first, first + count))
+
+    def _next_word(self) -> None:
+        if self.left == 0:
+            self.kind, self.left = self.order[self.at]
+            self.at = (self.at + 1) % len(self.order)
+            self.take(0, 1)
+        kind = self.kind
+        if self.parts[kind] > 1:
+            self.take(0, self.parts[kind] - 1)
+        # the last part waits for room: the word a ring's length earlier must have been read
+        earlier = len(self.arrived[kind]) - self.rings[kind]
+        if earlier >= len(self.read[kind]):
+            raise ValueError(f"the ring of {self.rings[kind]} {kind} words stops the weight stream")
+        room = self.read[kind][earlier] + 1 if earlier >= 0 else 0
+        self.arrived[kind].append(self.take(room, 1) + WeightStream.LATENCY)
+        self.left -= 1
+
+
 class _Weights:
     """The weight loader: when each tile may be taken."""
 
-    def __init__(self, program: Program, timing: Timing):
+    def __init__(self, program: Program, timing: Timing, stream: _Stream | None):
         config = program.config
+        self.stream = stream
         unit = WeightLoader(
             config, swap_x=timing.swap_x, swap_d=timing.swap_d,
             guard_x=timing.guard_x, guard_d=timing.guard_d,
@@ -97,11 +143,16 @@ class _Weights:
         if self.left == 0:
             step = self.steps[self.entry]
             self.kind = "d" if step.load["dense"] else "x"
+            self.streamed = step.streamed
             self.left = step.load["n_tiles"] + 1
             self.state_at += 3
             self.code_at = self.state_at + (self.codes + 1 if step.load["codebook"] else 0)
             self.entry = (self.entry + 1) % len(self.steps)
         first = max(self.state_at, self.code_at, self.empty[self.kind])
+        if self.streamed:
+            memory = "weights" if self.kind == "x" else "dense_weights"
+            first = max(first, self.stream.usable(memory, self.lanes))
+            self.stream.reads(memory, first, self.lanes)
         self.left -= 1
         self.state_at = first + self.lanes + 1
         return first + self.lanes - self.lead[self.kind]
@@ -133,16 +184,24 @@ class _Stem:
 class _Constants:
     """The constant loader: when each output group's constants may be taken."""
 
-    def __init__(self, program: Program, timing: Timing):
+    def __init__(self, program: Program, timing: Timing, stream: _Stream | None):
         config = program.config
+        self.stream, self.streamed = stream, False
         self.words = config.lanes * config.const_words
         self.lead = max(0, min(timing.const_lead - 3, self.words - 1))
         self.hold = timing.const_hold
 
-    def setup(self, cycle: int) -> None:
+    def setup(self, cycle: int, step: Step) -> None:
+        self.streamed, self.groups = step.streamed, step.n_og
         self._load(cycle + 1)
 
     def _load(self, first: int) -> None:
+        if self.groups == 0:
+            return
+        self.groups -= 1
+        if self.streamed:
+            first = max(first, self.stream.usable("constants", self.words))
+            self.stream.reads("constants", first, self.words)
         self.ready = first + self.words - self.lead
         self.full = first + self.words
 
@@ -151,11 +210,18 @@ class _Constants:
         self._load(leave + 1)
 
 
-def schedule(program: Program, *, frames: int = 3) -> Schedule:
-    """Predict ``frames`` frames back to back; the last one is the steady state."""
+def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
+    """Predict ``frames`` frames back to back; the last one is the steady state.
+
+    ``source`` delivers a streaming machine's weights: its ``take(earliest, count)`` gives the cycle
+    in which the last of the next ``count`` 16-bit words is taken, as ``ReadStream`` does.
+    """
     config = program.config
+    if config.streams and source is None:
+        source = weight_source(program)
     timing = Timing(config)
-    weights, constants = _Weights(program, timing), _Constants(program, timing)
+    stream = _Stream(program, source) if config.streams else None
+    weights, constants = (kind(program, timing, stream) for kind in (_Weights, _Constants))
     stem = _Stem(config) if config.stem is not None else None
     if stem is None:
         cycle = 100 + config.lanes + (2 << config.id_bits)  # an image arrives long after reset
@@ -185,7 +251,7 @@ def schedule(program: Program, *, frames: int = 3) -> Schedule:
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
     """(last issue, cycles waited) of a step whose descriptor is taken at ``taken``."""
     setup = taken + 1
-    constants.setup(setup)
+    constants.setup(setup, step)
     free = setup + 1
     wait = 0
     for _og in range(step.n_og):

@@ -19,6 +19,8 @@ from .stem_pack import accumulator_bits
 __all__ = ["Shape", "derive", "general_purpose", "on_machine"]
 
 MIN_DEPTH = 16
+# tiles of binary and dense weights, and groups of constants, that wait on chip when streamed
+RING_TILES = (16, 32, 4)
 # what a program needs -> the configuration's depth of it
 DEPTHS = {
     "bits": "bit_depth", "image": "image_depth", "features": "feature_depth", "x": "x_depth",
@@ -42,12 +44,13 @@ class Shape:
 
 
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
-           band: int = 0, logic_pairs: int = 0) -> Program:
+           band: int = 0, logic_pairs: int = 0, stream: bool = False) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Widths come from the graph's ranges, depths from the program's placement. ``band`` rows at a
     time go depth-first through the leading layers (0: every map whole); ``logic_pairs`` of the
-    stem's multipliers are made of LUTs.
+    stem's multipliers are made of LUTs. With ``stream`` the weights of all layers but those come
+    from off-chip memory.
     """
     layers = extract_layers(graph)
     types = graph.types()
@@ -58,6 +61,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         const_words=const_words,
         psum_depth=psum_depth,
         stem=stem,
+        ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
+        + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         shared_x=stem is not None and shape.lanes % shape.dense_inputs == 0,
         **{f"{name}_depth": 1 << 16 for name in ("bit", "image", "feature", "x", "weight",
                                                  "dense_weight", "const", "codebook", "step",

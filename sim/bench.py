@@ -84,6 +84,8 @@ async def network(dut):
     dut.rst.value = 1
     dut.i_pixel__valid.value = 0
     dut.i_logit_addr.value = 0
+    if run["weight_words"]:
+        dut.i_words.value = run["weight_words"]
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     for _ in range(4):
         await FallingEdge(dut.clk)

@@ -18,10 +18,12 @@ from hwbnn.errors import Mismatch, ToolError
 from hwbnn.ir import Graph
 from hwbnn.layout import expected_words, locate
 from hwbnn.memory_files import hex_text
-from hwbnn.pack import pack
+from hwbnn.pack import pack, stream_words
 from hwbnn.program import Program
 from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.top import Engine
+
+from .accelerator import accelerator_sources
 
 __all__ = ["NetworkRun", "build_simulator", "simulate", "write_vectors"]
 
@@ -46,15 +48,15 @@ class NetworkRun:
     words_compared: int
 
 
-def memory_path(name: str) -> str:
-    """Hierarchical name of a memory's words in the simulated engine."""
+def memory_path(name: str, config: EngineConfig) -> str:
+    """Hierarchical name of a memory's words below the simulated top."""
     if name.startswith("bits"):
         block = f"bitmap.{name}"
     elif name.startswith("x"):
         block = f"xmap.{name}"
     else:
         block = MEMORY_PATHS[name]
-    return f"{block}.mem.mem"
+    return f"{'accelerator.engine.' if config.streams else ''}{block}.mem.mem"
 
 
 def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose=False) -> Path:
@@ -66,7 +68,10 @@ def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose
     cache = (folder or default_folder()) / "simulators"
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        sources = verilog_for_sim(emit(Engine(config), "engine"), Path(scratch))
+        if config.streams:
+            sources = accelerator_sources(config, Path(scratch))
+        else:
+            sources = verilog_for_sim(emit(Engine(config), "engine"), Path(scratch))
         h = hashlib.sha256(str(tool).encode() + BUILD_KEY.encode())
         for source in sources:
             h.update(Path(source).read_bytes())
@@ -148,6 +153,8 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
     memories.mkdir(exist_ok=True)
     for name, words in pack(program).items():
         (memories / f"{name}.hex").write_text(hex_text(words))
+    if program.config.streams:
+        (folder / "sdram.hex").write_text(hex_text(stream_words(program).tolist()))
     arrays: dict[str, np.ndarray] = {"images": images}
     names: set[str] = set()
     values = golden.run_batch(graph, images) if compare else {}
@@ -171,8 +178,9 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
             {
                 "steps": len(program.steps),
                 "classes": program.layers[-1].out_shape[0],
-                "memories": {name: memory_path(name) for name in sorted(names)},
-                "logits": memory_path("logits"),
+                "memories": {name: memory_path(name, program.config) for name in sorted(names)},
+                "logits": memory_path("logits", program.config),
+                "weight_words": len(stream_words(program)) if program.config.streams else 0,
                 "stall": stall,
                 "seed": seed,
             },
@@ -247,7 +255,8 @@ def _run(simulator: Path, work: Path) -> dict:
                 hdl_toplevel_lang="verilog",
                 build_dir=simulator,
                 test_dir=work,
-                plusargs=[f"+IMAGES={work.resolve() / 'memories'}"],
+                plusargs=[f"+IMAGES={work.resolve() / 'memories'}",
+                          f"+SDRAM={work.resolve() / 'sdram.hex'}"],
                 extra_env={"HWBNN_RUN": str(work.resolve()), "COCOTB_LOG_LEVEL": "WARNING",
                            "PYTHONWARNINGS": "error"},
                 log_file=work / "simulation.log",

@@ -17,6 +17,8 @@ __all__ = ["ROW_BANKS", "EngineConfig"]
 ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
 BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
 PIXEL_BITS = 24  # three 8-bit channels
+STREAM_BITS = 16  # of a word of the off-chip weight stream
+STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, by segment kind
 IMAGE_TAPS = 27  # 3x3 window of three channels
 
 
@@ -57,6 +59,9 @@ class EngineConfig:
         both as it is and pooled. ``dense_inputs`` must divide ``lanes``.
     stem : StemConfig, optional
         A stem unit computes the first layer; its ``lanes`` are this engine's.
+    ring_words : tuple of int
+        Words at the end of each memory of STREAM_KINDS that the weight stream fills; empty where
+        all weights are on chip.
     bit_depth, image_depth, feature_depth, x_depth, psum_depth, weight_depth,
     dense_weight_depth, const_depth, codebook_depth, step_depth, load_depth, pool_depth,
     logit_depth : int
@@ -82,6 +87,7 @@ class EngineConfig:
     image_frac: int = 6
     shared_x: bool = False
     stem: StemConfig | None = None
+    ring_words: tuple[int, ...] = ()
     const_words: int = 4
     bit_depth: int = 512
     image_depth: int = 512
@@ -113,6 +119,8 @@ class EngineConfig:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
         if self.stem is not None and (self.stem.lanes != p or t != 1):
             raise ValueError(f"a stem of {self.stem.lanes} lanes beside {p} lanes of {t} pixels")
+        if len(self.ring_words) not in (0, len(STREAM_KINDS)):
+            raise ValueError(f"ring_words are {len(STREAM_KINDS)} numbers or none")
         if not 1 <= self.id_bits <= 9:
             raise ValueError(f"id_bits must be 1 to 9, not {self.id_bits}")
 
@@ -155,6 +163,21 @@ class EngineConfig:
     def slot_step(self) -> int:
         """Granularity of a lane group's position in a channel word."""
         return math.gcd(self.lanes, self.channels_in)
+
+    @property
+    def streams(self) -> bool:
+        """Whether weights come from off-chip memory."""
+        return bool(self.ring_words)
+
+    @property
+    def rings(self) -> dict[str, int]:
+        """Words of each memory's ring."""
+        return dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
+
+    @property
+    def stream_parts(self) -> dict[str, int]:
+        """16-bit words that a word of each memory takes in the stream."""
+        return {kind: -(-self.memories()[kind][0] // STREAM_BITS) for kind in STREAM_KINDS}
 
     # -- memories: name -> (width, depth) ----------------------------------------------------
 
@@ -250,6 +273,7 @@ class EngineConfig:
                 "x_addr": xa,
                 "x_step": xa,
                 "const_addr": _bits(self.const_depth),
+                "const_streamed": 1,
                 "prescale": 3,
                 "shift": 3,
                 "residual": 1,
@@ -291,6 +315,7 @@ class EngineConfig:
                 "dense": 1,
                 "last": 1,
                 "n_tiles": 18,  # less one
+                "streamed": 1,
                 "address": _bits(max(self.weight_depth, self.dense_weight_depth)),
                 "codebook": 1,
                 "code_address": _bits(self.codebook_depth),

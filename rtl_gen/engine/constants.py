@@ -8,6 +8,7 @@ from ..leaf import leaf
 from .common import DelayLine, Ram
 from .config import BORDER_CLASSES, EngineConfig
 from .lane import STAGE
+from .loader import connect_stream, stream_members
 
 __all__ = ["ConstantLoader", "LaneConstants"]
 
@@ -81,8 +82,9 @@ class ConstantLoader(wiring.Component):
 
     Members
     -------
-    i_setup, i_address, i_groups : In
-        A step begins: where its constants lie, and its output groups less one.
+    i_setup, i_address, i_streamed, i_groups : In
+        A step begins: where its constants lie (in the ring if streamed), and its output groups
+        less one.
     i_take : In(1);  o_ready : Out(1)
         Handshake with the sequencer.
     i_swap : In(LANE_STAGES)
@@ -100,12 +102,14 @@ class ConstantLoader(wiring.Component):
             {
                 "i_setup": In(1),
                 "i_address": In(range(config.const_depth)),
+                "i_streamed": In(1),
                 "i_groups": In(12),
                 "i_take": In(1),
                 "o_ready": Out(1),
                 "i_swap": In(LANE_STAGES),
                 "o_active": Out(data.ArrayLayout(config.const_layout, config.lanes)),
             }
+            | stream_members(config, "constants")
         )
 
     def elaborate(self, platform):
@@ -123,8 +127,12 @@ class ConstantLoader(wiring.Component):
         reading = Signal()
         m.d.comb += [ram.r_addr.eq(address), ram.r_en.eq(1)]
         arriving = DelayLine(m, reading, "arriving", reset=True)
+        following, there, first_address = Signal.like(address), Signal(init=1), self.i_address
+        m.d.comb += following.eq(address + 1)
+        if config.streams:
+            first_address = self._stream(m, ram, address, following, reading, there, n_words)
         with m.If(reading):
-            m.d.sync += [address.eq(address + 1), count.eq(count + 1)]
+            m.d.sync += [address.eq(following), count.eq(count + 1)]
             with m.If(count == n_words - 1 - self._lead):
                 m.d.sync += self.o_ready.eq(1)
         with m.If(self.i_take):
@@ -133,13 +141,13 @@ class ConstantLoader(wiring.Component):
             with m.State("IDLE"):
                 with m.If(self.i_setup):
                     m.d.sync += [
-                        address.eq(self.i_address),
+                        address.eq(first_address),
                         groups.eq(self.i_groups),
                         count.eq(0),
                     ]
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += reading.eq(1)
+                m.d.comb += reading.eq((count != 0) | there)
                 with m.If(count == n_words - 1):
                     m.next = "FULL"
             with m.State("FULL"):
@@ -169,3 +177,22 @@ class ConstantLoader(wiring.Component):
             m.submodules[f"lane{p}"] = leaf(bank, platform)
             word = bank.o_word
         return m
+
+    def _stream(self, m, ram, address, following, reading, there, n_words):
+        """The ring: where the next group lies, whether it is there; returns a step's address."""
+        config = self._config
+        connect_stream(m, self, ram, "constants")
+        depth, ring = config.memories()["constants"][1], config.rings["constants"]
+        point = Signal(range(depth), init=depth - ring)
+        streamed = Signal()
+        with m.If(self.i_setup):
+            m.d.sync += streamed.eq(self.i_streamed)
+        m.d.comb += [
+            there.eq(~streamed | (self.i_used_constants >= n_words)),
+            self.o_read_constants.eq(reading & streamed),
+        ]
+        with m.If(streamed & (address == depth - 1)):
+            m.d.comb += following.eq(depth - ring)
+        with m.If(reading & streamed):
+            m.d.sync += point.eq(following)
+        return Mux(self.i_streamed, point, self.i_address)

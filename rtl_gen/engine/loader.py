@@ -62,6 +62,30 @@ class KernelCodebook(wiring.Component):
         return m
 
 
+def stream_members(config: EngineConfig, *kinds: str) -> dict:
+    """Members of a reader of streamed memories: what WeightStream gives, what it wants."""
+    members = {}
+    for kind in kinds if config.streams else ():
+        width, depth = config.memories()[kind]
+        members |= {
+            f"i_en_{kind}": In(1),
+            f"i_addr_{kind}": In(range(depth)),
+            f"i_data_{kind}": In(width),
+            f"i_used_{kind}": In(range(config.rings[kind] + 1)),
+            f"o_read_{kind}": Out(1),
+        }
+    return members
+
+
+def connect_stream(m, reader, ram: Ram, kind: str) -> None:
+    """The write port of a streamed memory."""
+    m.d.comb += [
+        ram.w_en.eq(getattr(reader, f"i_en_{kind}")),
+        ram.w_addr.eq(getattr(reader, f"i_addr_{kind}")),
+        ram.w_data.eq(getattr(reader, f"i_data_{kind}")),
+    ]
+
+
 class WeightLoader(wiring.Component):
     """Fills the shadow weights of both arrays one tile ahead of the sequencer.
 
@@ -82,6 +106,8 @@ class WeightLoader(wiring.Component):
         Handshake with the sequencer: a ready tile is taken when its first group issues.
     o_load_x, o_weights_x, o_load_d, o_weights_d : Out
         Load ports of the arrays.
+    i_stream_K, o_read_K : see WeightStream, K of "weights" and "dense_weights"
+        Write port, words that can be read, and the word being read, where weights are streamed.
 
     Latency: a tile takes P cycles; the next may be taken P + ``guard`` cycles after the last one,
     where the guard is the array's. Reads reach the arrays LATENCY cycles after they are issued.
@@ -112,6 +138,7 @@ class WeightLoader(wiring.Component):
                 "o_load_d": Out(1),
                 "o_weights_d": Out(config.weight_bits * config.dense_inputs),
             }
+            | stream_members(config, "weights", "dense_weights")
         )
 
     def elaborate(self, platform):
@@ -168,8 +195,14 @@ class WeightLoader(wiring.Component):
             self.o_load_d.eq(arrives_d[self.LATENCY]),
         ]
 
-        start = Signal()
-        m.d.comb += start.eq(Mux(entry.dense, empty["d"], empty["x"]))
+        start, there = Signal(), Signal(init=1)
+        m.d.comb += start.eq(Mux(entry.dense, empty["d"], empty["x"]) & there)
+        following = Signal.like(address)
+        m.d.comb += following.eq(address + 1)
+        first_address = loaded.address
+        if config.streams:
+            first_address = self._stream(m, entry, loaded, there, weights, dense, address,
+                                         following, reading)
         with m.FSM():
             with m.State("FETCH"):
                 m.d.comb += loads.r_en.eq(1)
@@ -179,7 +212,7 @@ class WeightLoader(wiring.Component):
             with m.State("ENTRY"):
                 m.d.sync += [
                     entry.eq(loaded),
-                    address.eq(loaded.address),
+                    address.eq(first_address),
                     tiles.eq(loaded.n_tiles),
                     entry_addr.eq(Mux(loaded.last, 0, entry_addr + 1)),
                     code_done.eq(~loaded.codebook),
@@ -199,7 +232,7 @@ class WeightLoader(wiring.Component):
                         m.next = "FETCH"
         with m.If(reading):
             m.d.sync += [
-                address.eq(address + 1),
+                address.eq(following),
                 lane.eq(Mux(lane == config.lanes - 1, 0, lane + 1)),
             ]
             for kind, is_kind in (("x", ~entry.dense), ("d", entry.dense)):
@@ -208,6 +241,35 @@ class WeightLoader(wiring.Component):
                 with m.If(is_kind & (lane == 0)):
                     m.d.sync += empty[kind].eq(0)
         return m
+
+    def _stream(self, m, entry, loaded, there, weights, dense, address, following, reading):
+        """Rings: where the next tile lies, and whether it is there; returns an entry's address."""
+        config = self._config
+        points = {}
+        enough = {}
+        for kind, ram in (("weights", weights), ("dense_weights", dense)):
+            connect_stream(m, self, ram, kind)
+            depth, ring = config.memories()[kind][1], config.rings[kind]
+            point = Signal(range(depth), init=depth - ring, name=f"point_{kind}")
+            mine = Signal(name=f"streamed_{kind}")
+            last = Signal(name=f"ring_ends_{kind}")
+            enough[kind] = Signal(name=f"enough_{kind}")
+            m.d.comb += [
+                mine.eq(entry.streamed & (entry.dense == (kind == "dense_weights"))),
+                last.eq(address == depth - 1),
+                enough[kind].eq(getattr(self, f"i_used_{kind}") >= config.lanes),
+                getattr(self, f"o_read_{kind}").eq(reading & mine),
+            ]
+            with m.If(mine & last):
+                m.d.comb += following.eq(depth - ring)
+            with m.If(reading & mine):
+                m.d.sync += point.eq(following)
+            points[kind] = point
+        m.d.comb += there.eq(
+            ~entry.streamed | Mux(entry.dense, enough["dense_weights"], enough["weights"])
+        )
+        point = Mux(loaded.dense, points["dense_weights"], points["weights"])
+        return Mux(loaded.streamed, point, loaded.address)
 
     @staticmethod
     def _shadow_empty(m, kind, take, wait):

@@ -9,7 +9,7 @@ from ..units.xnor_array import XnorArray
 from . import lane as lane_module
 from .bitmap import BitMap
 from .common import AddressWalker, DelayLine, Ram
-from .config import IMAGE_TAPS, PIXEL_BITS, EngineConfig
+from .config import IMAGE_TAPS, PIXEL_BITS, STREAM_BITS, STREAM_KINDS, EngineConfig
 from .constants import LANE_STAGES, ConstantLoader
 from .dense import DenseArray
 from .image import ImageMemory
@@ -18,6 +18,7 @@ from .loader import WeightLoader
 from .result import ResultScan
 from .sequencer import Sequencer, issue_layout
 from .stem import Stem
+from .weight_stream import WeightStream
 from .window import Window
 from .xmap import XMap
 
@@ -73,6 +74,8 @@ class Engine(wiring.Component):
     i_pixel : In(stream of 24 bits)
         Pixels in raster order, red in the low byte. Accepted while the image memory is free,
         that is also while the layers behind the first one run.
+    i_weights : In(stream of 16 bits), where the configuration streams weights
+        The program's weight stream (see WeightStream), again for every frame.
     o_frame, o_step_done, o_done : Out(1)
         Pulses: frame started, a step's results are stored, logits and class are valid.
     o_class : Out(16), o_cycles : Out(32)
@@ -84,8 +87,10 @@ class Engine(wiring.Component):
     def __init__(self, config: EngineConfig):
         self.config = config
         self.timing = Timing(config)
+        weights = {"i_weights": In(stream.Signature(STREAM_BITS))} if config.streams else {}
         super().__init__(
-            {
+            weights
+            | {
                 "i_pixel": In(stream.Signature(PIXEL_BITS)),
                 "o_frame": Out(1),
                 "o_step_done": Out(1),
@@ -127,8 +132,11 @@ class Engine(wiring.Component):
             constants.i_take.eq(seq.o_take_c),
             constants.i_setup.eq(seq.o_setup),
             constants.i_address.eq(step.const_addr),
+            constants.i_streamed.eq(step.const_streamed),
             constants.i_groups.eq(step.n_og),
         ]
+        if config.streams:
+            self._weight_stream(m, loader, constants)
 
         sums = self._arrays(m, platform, seq, issue, image, bitmap, xmap, loader)
         if config.stem is not None:
@@ -137,6 +145,22 @@ class Engine(wiring.Component):
         self._lanes(m, platform, step, seq, at, acc, constants, bitmap, xmap, result)
         self._frame(m, step, seq, result)
         return m
+
+    def _weight_stream(self, m, loader, constants):
+        """Weights from outside, cut into the rings of the three memories."""
+        m.submodules.weight_stream = source = WeightStream(self.config)
+        m.d.comb += [
+            source.i_word.valid.eq(self.i_weights.valid),
+            source.i_word.payload.eq(self.i_weights.payload),
+            self.i_weights.ready.eq(source.i_word.ready),
+        ]
+        for kind in STREAM_KINDS:
+            reader = constants if kind == "constants" else loader
+            m.d.comb += getattr(source, f"i_read_{kind}").eq(getattr(reader, f"o_read_{kind}"))
+            for name in ("en", "addr", "data", "used"):
+                m.d.comb += getattr(reader, f"i_{name}_{kind}").eq(
+                    getattr(source, f"o_{name}_{kind}")
+                )
 
     def _image(self, m, seq):
         """The image memory, for a first layer of windows on the dense array."""

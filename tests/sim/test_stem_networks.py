@@ -1,4 +1,4 @@
-"""Networks with an ImageNet stem (7x7, max-pool), whole maps and depth-first bands, in simulation."""
+"""Networks with an ImageNet stem (7x7, max-pool), by whole maps and depth-first, simulated."""
 
 import numpy as np
 import pytest

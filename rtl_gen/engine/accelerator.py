@@ -1,0 +1,88 @@
+"""An engine with its off-chip memory: SDRAM controller and engine start together."""
+
+from fractions import Fraction
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..sdram.controller import SdramController
+from ..sdram.timing import SdramPart
+from .config import EngineConfig
+from .top import Engine
+
+__all__ = ["FIFO_DEPTH", "START_DELAY", "Accelerator"]
+
+FIFO_DEPTH = 1024  # words between the SDRAM and the engine
+START_DELAY = 1  # the engine's first cycle after the one that starts the stream
+
+
+class Accelerator(wiring.Component):
+    """Engine and SDRAM controller in one clock domain.
+
+    The engine is held in reset until the memory is ready and ``i_go`` is high; its first cycle
+    follows the start of the weight stream, so that cycle counts repeat exactly.
+
+    Members
+    -------
+    i_go : In(1)
+        The weight image is in memory. Low again: the engine is reset.
+    i_words : In
+        16-bit words of the weight stream, from ``i_base`` on.
+    i_write_start, i_write_base, i_write : In
+        Write port of the memory, while ``i_go`` is low.
+    o_running : Out(1)
+    All members of Engine but the weight stream, and the controller's pins (``o_cke`` to ``i_dq``).
+    """
+
+    def __init__(self, config: EngineConfig, part: SdramPart, clk_hz: int | Fraction, *,
+                 read_delay: int = 0):
+        self._engine = Engine(config)
+        self._memory = SdramController(part, clk_hz, fifo_depth=FIFO_DEPTH, read_delay=read_delay)
+        members = {"i_go": In(1), "o_running": Out(1)}
+        self._outer = [n for n in self._engine.signature.members if n != "i_weights"]
+        self._pins = [n for n in self._memory.signature.members
+                      if n not in ("i_start", "i_base", "i_words", "o", "o_ready")]
+        for unit, names in ((self._engine, self._outer), (self._memory, self._pins)):
+            members |= {name: unit.signature.members[name] for name in names}
+        for name in ("i_base", "i_words"):
+            members[name] = self._memory.signature.members[name]
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        engine, memory = self._engine, self._memory
+        held = Signal(init=1)
+        m.submodules.engine = ResetInserter(held)(engine)
+        m.submodules.memory = memory
+        for unit, names in ((engine, self._outer), (memory, self._pins)):
+            for name in names:
+                if name != "i_pixel":
+                    self._join(m, unit, name)
+        m.d.comb += [
+            memory.i_base.eq(self.i_base),
+            memory.i_words.eq(self.i_words),
+            memory.i_start.eq(held & self.i_go & memory.o_ready),
+            engine.i_pixel.valid.eq(self.i_pixel.valid & ~held),
+            engine.i_pixel.payload.eq(self.i_pixel.payload),
+            self.i_pixel.ready.eq(engine.i_pixel.ready & ~held),
+            engine.i_weights.valid.eq(memory.o.valid & ~held),
+            engine.i_weights.payload.eq(memory.o.payload),
+            memory.o.ready.eq(engine.i_weights.ready & ~held),
+            self.o_running.eq(~held),
+        ]
+        with m.If(memory.i_start):
+            m.d.sync += held.eq(0)
+        with m.Elif(~self.i_go):
+            m.d.sync += held.eq(1)
+        return m
+
+    def _join(self, m, unit, name):
+        outer, inner = getattr(self, name), getattr(unit, name)
+        member = unit.signature.members[name]
+        if member.is_signature:
+            wiring.connect(m, wiring.flipped(outer), inner)
+        elif member.flow is wiring.In:
+            m.d.comb += inner.eq(outer)
+        else:
+            m.d.comb += outer.eq(inner)

@@ -1,0 +1,98 @@
+"""Weights from off-chip memory: 16-bit words are put together to words of three memories."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import STREAM_BITS, STREAM_KINDS, EngineConfig
+
+__all__ = ["WeightStream"]
+
+
+class WeightStream(wiring.Component):
+    """Fills rings at the ends of the weight, dense weight and constant memories.
+
+    The stream is made of segments: a header word (kind in bits 1:0, index into STREAM_KINDS, and
+    memory words less one in the rest), then that many memory words, each in so many 16-bit words,
+    low bits first. A segment waits, and all behind it, while its ring is full.
+
+    Members
+    -------
+    i_word : In(stream of 16 bits)
+    o_en_K, o_addr_K, o_data_K : Out
+        Write port of memory K, one of STREAM_KINDS.
+    i_read_K : In(1)
+        The oldest word of ring K is being read.
+    o_used_K : Out
+        Words of ring K that can be read, those being read included until the next cycle.
+
+    Latency: a memory word counts as used two cycles after its last 16 bits were accepted.
+    Throughput: 16 bits a cycle.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: EngineConfig):
+        self._config = config
+        members = {"i_word": In(stream.Signature(STREAM_BITS))}
+        for kind in STREAM_KINDS:
+            width, depth = config.memories()[kind]
+            members |= {
+                f"o_en_{kind}": Out(1),
+                f"o_addr_{kind}": Out(range(depth)),
+                f"o_data_{kind}": Out(width),
+                f"i_read_{kind}": In(1),
+                f"o_used_{kind}": Out(range(config.rings[kind] + 1)),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        parts = config.stream_parts
+        buffer = Signal(STREAM_BITS * max(parts.values()), reset_less=True)
+        kind = Signal(2, reset_less=True)
+        left = Signal(STREAM_BITS - 2, reset_less=True)  # memory words after this one
+        part = Signal(range(max(parts.values())))
+        body = Signal()
+        accept, last, room = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i_word.ready.eq(~body | ~last | room),
+            accept.eq(self.i_word.valid & self.i_word.ready),
+        ]
+        with m.If(accept):
+            m.d.sync += buffer.eq(Cat(buffer[STREAM_BITS:], self.i_word.payload))
+            with m.If(~body):
+                m.d.sync += [
+                    kind.eq(self.i_word.payload[:2]),
+                    left.eq(self.i_word.payload[2:]),
+                    part.eq(0),
+                    body.eq(1),
+                ]
+            with m.Elif(last):
+                m.d.sync += [part.eq(0), left.eq(left - 1), body.eq(left != 0)]
+            with m.Else():
+                m.d.sync += part.eq(part + 1)
+
+        for index, name in enumerate(STREAM_KINDS):
+            width, depth = config.memories()[name]
+            ring, count = config.rings[name], parts[name]
+            mine, commit = Signal(name=f"is_{name}"), Signal(name=f"commit_{name}")
+            address = Signal(range(depth), init=depth - ring, name=f"address_{name}")
+            used = getattr(self, f"o_used_{name}")
+            m.d.comb += mine.eq(kind == index)
+            with m.If(mine):
+                m.d.comb += [last.eq(part == count - 1), room.eq(used + commit < ring)]
+            m.d.sync += [
+                commit.eq(accept & body & last & mine),
+                used.eq(used + commit - getattr(self, f"i_read_{name}")),
+            ]
+            with m.If(commit):
+                m.d.sync += address.eq(Mux(address == depth - 1, depth - ring, address + 1))
+            low = len(buffer) - STREAM_BITS * count
+            m.d.comb += [
+                getattr(self, f"o_en_{name}").eq(commit),
+                getattr(self, f"o_addr_{name}").eq(address),
+                getattr(self, f"o_data_{name}").eq(buffer[low : low + width]),
+            ]
+        return m
