@@ -75,7 +75,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         _check_shared(layers)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
     # what runs depth-first reads its weights again and again: they stay on chip
-    streamed = [config.streams and i >= prefix for i in range(len(layers))]
+    streamed = [config.streams and i >= prefix and not x.stem for i, x in enumerate(layers)]
     base = [_reserve(*each, config, tables) for each in zip(layers, streamed, strict=True)]
     for kind, words in config.rings.items():
         tables[kind] += words

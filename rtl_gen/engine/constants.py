@@ -96,8 +96,8 @@ class ConstantLoader(wiring.Component):
     def __init__(self, config: EngineConfig, *, hold: int, lead: int):
         self._config, self._hold = config, hold
         n_words = config.lanes * config.const_words
-        # the last word arrives three cycles after its read
-        self._lead = max(0, min(lead - 3, n_words - 1))
+        # the last word arrives four cycles after its read is decided
+        self._lead = max(0, min(lead - 4, n_words - 1))
         super().__init__(
             {
                 "i_setup": In(1),
@@ -125,7 +125,7 @@ class ConstantLoader(wiring.Component):
         hold = Signal(range(self._hold + 1))
         address = Signal(range(depth))
         reading = Signal()
-        m.d.comb += [ram.r_addr.eq(address), ram.r_en.eq(1)]
+        m.d.sync += [ram.r_addr.eq(address), ram.r_en.eq(reading)]
         arriving = DelayLine(m, reading, "arriving", reset=True)
         following, there, first_address = Signal.like(address), Signal(init=1), self.i_address
         m.d.comb += following.eq(address + 1)
@@ -165,7 +165,7 @@ class ConstantLoader(wiring.Component):
         with m.Elif(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         word = ram.r_data
-        shift = arriving[2]
+        shift = arriving[3]
         for p in range(config.lanes):
             bank = LaneConstants(config)
             m.d.comb += [

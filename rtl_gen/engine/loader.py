@@ -113,7 +113,7 @@ class WeightLoader(wiring.Component):
     where the guard is the array's. Reads reach the arrays LATENCY cycles after they are issued.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, config: EngineConfig, *, swap_x, swap_d, guard_x, guard_d):
         self._config = config
@@ -172,12 +172,12 @@ class WeightLoader(wiring.Component):
 
         m.d.comb += [
             loads.r_addr.eq(entry_addr),
-            weights.r_addr.eq(address),
-            dense.r_addr.eq(address),
-            # never written, so reading on does no harm and costs no enable
-            weights.r_en.eq(1),
-            dense.r_en.eq(1),
         ]
+        read = Signal()
+        read_address = Signal.like(address, reset_less=True)
+        m.d.sync += [read.eq(reading), read_address.eq(address)]
+        for block in (weights, dense):
+            m.d.comb += [block.r_en.eq(read), block.r_addr.eq(read_address)]
         code_done = Signal(init=1)
         if config.has_codebook:
             self._codebook(m, ram("codebooks"), weights.r_data, entry, code_done)
