@@ -7,34 +7,34 @@ __all__ = ["Region", "first_fit"]
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """``size`` words, live from step ``start`` to step ``end`` inclusive.
+    """``size`` words that hold something at each of ``times``.
 
-    ``alias`` names a region whose place this one takes over: an update in place.
+    ``alias`` names an earlier region whose place this one takes over: an update in place.
     """
 
     name: str
     size: int
-    start: int
-    end: int
+    times: frozenset[int]
     alias: str | None = None
 
 
 def first_fit(regions: list[Region]) -> tuple[dict[str, int], int]:
-    """Addresses by name, and the words needed in all. Regions must come in order of start."""
-    placed: dict[str, int] = {}
-    live: list[Region] = []
-    top = 0
+    """Addresses by name, and the words needed in all. Large regions are placed first."""
+    chains: dict[str, list[Region]] = {}
+    root: dict[str, str] = {}
     for region in regions:
-        live = [r for r in live if r.end >= region.start and r.name != region.alias]
-        if region.alias is not None:
-            address = placed[region.alias]
-        else:
-            address = 0
-            for other in sorted(live, key=lambda r: placed[r.name]):
-                if address + region.size <= placed[other.name]:
+        root[region.name] = root[region.alias] if region.alias else region.name
+        chains.setdefault(root[region.name], []).append(region)
+    size = {name: max(r.size for r in chain) for name, chain in chains.items()}
+    times = {name: frozenset().union(*(r.times for r in chain)) for name, chain in chains.items()}
+    placed: dict[str, int] = {}
+    for name in sorted(chains, key=lambda n: -size[n]):
+        address = 0
+        for other in sorted(placed, key=placed.get):
+            if times[name] & times[other]:
+                if address + size[name] <= placed[other]:
                     break
-                address = max(address, placed[other.name] + other.size)
-        placed[region.name] = address
-        live.append(region)
-        top = max(top, address + region.size)
-    return placed, top
+                address = max(address, placed[other] + size[other])
+        placed[name] = address
+    top = max((placed[n] + size[n] for n in placed), default=0)
+    return {name: placed[r] for name, r in root.items()}, top

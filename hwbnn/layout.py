@@ -37,14 +37,18 @@ def _pixel_mask(config: EngineConfig, pixels: int) -> int:
 
 
 def map_words(array: np.ndarray, base: int, config: EngineConfig, *, y0: int = 0,
-              kept: int | None = None, banks: int = 1) -> list[dict[int, tuple[int, int]]]:
-    """A multi-bit map (C,H,W) by bank and address: output groups go round the banks."""
+              kept: int | None = None, banks: int = 1,
+              groups: range | None = None) -> list[dict[int, tuple[int, int]]]:
+    """A multi-bit map (C,H,W) by bank and address: output groups go round the banks.
+
+    ``groups`` limits it to some output groups.
+    """
     words, tail = _pack_groups(array, config)
     n_og, h, n_x = words.shape
     kept = h if kept is None else kept
     full, last = _pixel_mask(config, config.pixels), _pixel_mask(config, tail)
     result: list[dict[int, tuple[int, int]]] = [{} for _ in range(banks)]
-    for og in range(n_og):
+    for og in range(n_og) if groups is None else groups:
         plane = base + og // banks * kept * n_x
         for y in range(h):
             start = plane + (y0 + y) % kept * n_x
@@ -56,9 +60,12 @@ def map_words(array: np.ndarray, base: int, config: EngineConfig, *, y0: int = 0
 
 def bit_memory_words(
     bits: np.ndarray, buffer: int, base: int, config: EngineConfig, *, y0: int = 0,
-    kept: int | None = None,
+    kept: int | None = None, channels: range | None = None,
 ) -> Words:
-    """Activation bits (C,H,W) of 0/1 from word ``base`` of bit buffer ``buffer`` on."""
+    """Activation bits (C,H,W) of 0/1 from word ``base`` of bit buffer ``buffer`` on.
+
+    ``channels`` limits what is defined; without it the unused channels of the last word are, too.
+    """
     c, h, w = bits.shape
     s, columns = config.channels_in, 2 * config.pixels
     row, slots = bit_words(w, config), bit_slots(h if kept is None else kept)
@@ -70,14 +77,20 @@ def bit_memory_words(
     words = (grouped * weights).sum(axis=(-1, -2))  # (group, y, word)
     used = w - (row - 1) * columns
     full, last = (1 << (s * columns)) - 1, (1 << (s * used)) - 1
+    ones = sum(1 << (s * column) for column in range(columns))
     letter = "ab"[buffer]
     result: Words = {f"bits_{letter}{b}": {} for b in range(ROW_BANKS)}
     for g in range(groups):
-        for y in range(h):
+        defined = full
+        if channels is not None:
+            inside = [c for c in range(s) if g * s + c in channels]
+            defined = sum(ones << c for c in inside)
+        for y in range(h if defined else 0):
             bank = result[f"bits_{letter}{(y0 + y) % ROW_BANKS}"]
             start = base + g * slots * row + (y0 + y) // ROW_BANKS % slots * row
             for i in range(row):
-                bank[start + i] = (int(words[g, y, i]), last if i == row - 1 else full)
+                mask = last if i == row - 1 else full
+                bank[start + i] = (int(words[g, y, i]), mask & defined)
     return result
 
 
@@ -85,18 +98,27 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray]) 
     """All memory words that ``step`` leaves behind, from golden values of one image (C,H,W)."""
     config, place, layer = program.config, program.placement, step.layer
     y0, y1, kept = step.y0, step.y1, program.placement.rows
+    groups = range(step.g0, step.g0 + step.n_og)
     result: Words = {}
     if layer.stored:
         array, base = values[layer.value][:, y0:y1], place.features[layer.value]
         rows = kept.features[layer.value]
-        result["features"] = map_words(array, base, config, y0=y0, kept=rows)[0]
+        result["features"] = map_words(array, base, config, y0=y0, kept=rows, groups=groups)[0]
     if layer.bits:
         buffer, base = place.bits[layer.bits]
         result |= bit_memory_words(values[layer.bits][:, y0:y1], buffer, base, config, y0=y0,
-                                   kept=kept.bits[layer.bits])
+                                   kept=kept.bits[layer.bits], channels=_channels(step, config))
     if layer.x and not (config.shared_x and layer.stored):
         _dense_input(result, program, step, values[layer.x])
     return result
+
+
+def _channels(step: Step, config: EngineConfig) -> range | None:
+    """The channels that a step of some of its layer's output groups computes."""
+    if step.n_og == step.of_og:
+        return None
+    end = min((step.g0 + step.n_og) * config.lanes, step.layer.out_shape[0])
+    return range(step.g0 * config.lanes, end)
 
 
 def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray) -> None:
@@ -108,7 +130,8 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray)
         y0, y1 = 0, 1
         only = _pixel_mask(config, 1)  # a channel sum defines its first pixel only
     banks = map_words(array[:, y0:y1], program.placement.x[layer.x], config, y0=y0,
-                      kept=program.placement.rows.x[layer.x], banks=config.x_banks)
+                      kept=program.placement.rows.x[layer.x], banks=config.x_banks,
+                      groups=range(step.g0, step.g0 + step.n_og))
     for b, words in enumerate(banks):
         if only is not None:
             words = {a: (w, m & only) for a, (w, m) in words.items()}

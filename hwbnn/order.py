@@ -20,11 +20,13 @@ __all__ = ["Piece", "Rows", "depth_first", "kept_rows", "pieces"]
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Rows ``y0 <= y < y1`` of layer number ``layer``."""
+    """Rows ``y0 <= y < y1`` of layer number ``layer``, output groups ``g0 <= og < g1``."""
 
     layer: int
     y0: int
     y1: int
+    g0: int = 0
+    g1: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +213,7 @@ def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int,
                     where=layer.name,
                     hint=f"plan with psum_depth {least * geo.n_x}",
                 )
-            yield Piece(piece.layer, y0, y1)
+            yield Piece(piece.layer, y0, y1, 0, geometry(layer, config).n_og)
             y0 = y1
 
 

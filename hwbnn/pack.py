@@ -81,7 +81,7 @@ def segments(program: Program) -> list[Segment]:
         constants, tiles = made[name]
         kind = "weights" if step.layer.binary else "dense_weights"
         n_const, n_tile = config.lanes * config.const_words, step.n_ig * config.lanes
-        for og in range(step.n_og):
+        for og in range(step.g0, step.g0 + step.n_og):
             result.append(Segment("constants", constants[og * n_const : (og + 1) * n_const]))
             result.append(Segment(kind, tiles[og * n_tile : (og + 1) * n_tile]))
     return result
@@ -136,10 +136,10 @@ def _kernel_bits(kernels: np.ndarray) -> np.ndarray:
 def _weight_words(ids: np.ndarray, step, config: EngineConfig) -> list[int]:
     """A word a lane, S IDs each; lanes in reverse, since each load pushes the others on."""
     s, p, bits = config.channels_in, config.lanes, config.id_bits
-    padded = np.zeros((step.n_og * p, step.n_ig * s), dtype=object)
+    padded = np.zeros((step.of_og * p, step.n_ig * s), dtype=object)
     padded[: ids.shape[0], : ids.shape[1]] = ids
     shifts = [1 << (bits * c) for c in range(s)]
-    grouped = padded.reshape(step.n_og, p, step.n_ig, s)[:, ::-1]
+    grouped = padded.reshape(step.of_og, p, step.n_ig, s)[:, ::-1]
     words = (grouped * np.array(shifts, dtype=object)).sum(axis=-1)  # (og, lane, ig)
     return [int(w) for w in words.transpose(0, 2, 1).ravel()]
 

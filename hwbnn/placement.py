@@ -9,7 +9,7 @@ from .geometry import bit_slots, bit_words, ceil_div, geometry, x_planes, x_row_
 from .layers import Layer
 from .order import Rows
 
-__all__ = ["Placement", "place"]
+__all__ = ["Phases", "Placement", "place"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,22 +28,49 @@ class Placement:
     needed: dict[str, int]
 
 
-def place(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int) -> Placement:
-    """Assign addresses by lifetime; residual chains are updated in place.
+@dataclasses.dataclass(frozen=True)
+class Phases:
+    """Which layers run when, as times: the leading ``prefix`` layers run interleaved, at one time.
 
-    The first ``prefix`` layers run interleaved: their maps are live at the same time.
+    With ``overlap`` the layers from that one on run at the same time as the leading ones, of the
+    frame after theirs: a value made late and read early lives over the turn of the loop.
     """
-    when = [max(0, i - max(0, prefix - 1)) for i in range(len(layers))]
+
+    prefix: int
+    overlap: int | None
+    count: int
+
+    def time(self, i: int) -> int:
+        if self.overlap is None:
+            return max(0, i - max(0, self.prefix - 1))
+        if i < self.prefix or i >= self.overlap:
+            return self.overlap - self.prefix
+        return i - self.prefix
+
+    def lag(self, i: int) -> int:
+        """Frames that layer ``i`` is behind the leading ones in a turn of the loop."""
+        return int(self.overlap is not None and i >= self.overlap)
+
+    def live(self, first: int, last: int) -> frozenset[int]:
+        """Times from layer ``first`` to the layer ``last`` that reads what it made."""
+        start, end = self.time(first), self.time(last)
+        if self.lag(last) == self.lag(first) and first < self.prefix <= last and self.overlap:
+            final = self.overlap - self.prefix
+            return frozenset(range(start, final + 1)) | frozenset(range(end + 1))
+        return frozenset(range(start, end + 1))
+
+
+def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases) -> Placement:
+    """Assign addresses by lifetime; residual chains are updated in place."""
     last_use: dict[str, int] = {}
     for i, layer in enumerate(layers):
         for name in (layer.source, layer.residual):
             if name:
-                last_use[name] = when[i]
-    feature_regions = _features(layers, config, rows, when, last_use)
-    x_regions = _x(layers, config, rows, when, last_use)
+                last_use[name] = i
+    feature_regions = _features(layers, config, rows, phases, last_use)
+    x_regions = _x(layers, config, rows, phases, last_use)
     if config.shared_x:
-        both = sorted(feature_regions + x_regions, key=lambda r: r.start)
-        places, words = first_fit(both)
+        places, words = first_fit(feature_regions + x_regions)
         features = {r.name: places[r.name] for r in feature_regions}
         x = {r.name.removeprefix("x:"): places[r.name] for r in x_regions}
         needed = {"features": words, "x": 0}
@@ -55,7 +82,7 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int) ->
     for layer in layers:  # a stored map that the dense array reads as it is
         if _reads_stored(layer, config):
             x[layer.x] = features[layer.value]
-    bits, needed["bits"] = _bits(layers, config, rows, when, last_use)
+    bits, needed["bits"] = _bits(layers, config, rows, phases, last_use)
     return Placement(features, bits, x, rows, needed)
 
 
@@ -63,40 +90,33 @@ def _reads_stored(layer: Layer, config: EngineConfig) -> bool:
     return bool(config.shared_x and layer.stored and layer.x == layer.value)
 
 
-def _features(layers, config, rows, when, last_use) -> list[Region]:
+def _features(layers, config, rows, phases, last_use) -> list[Region]:
     shapes = {layer.value: layer.out_shape for layer in layers}
     regions = []
     for i, layer in enumerate(layers):
         if not layer.stored:
             continue
         r = layer.residual
-        in_place = (
-            r is not None and last_use[r] == when[i] and shapes[r] == layer.out_shape
-            and _last_reader(layers, r) == i
-        )
-        end = max(last_use.get(layer.value, when[i]), when[i])
+        in_place = r is not None and last_use[r] == i and shapes[r] == layer.out_shape
+        end = max(last_use.get(layer.value, i), i)
         if layer.is_output:
-            end = len(layers)
+            end = len(layers) - 1
         geo = geometry(layer, config)
         size = geo.n_og * rows.features[layer.value] * geo.n_x_map
-        regions.append(Region(layer.value, size, when[i], end, r if in_place else None))
+        regions.append(Region(layer.value, size, phases.live(i, end), r if in_place else None))
     return regions
 
 
-def _last_reader(layers, name: str) -> int:
-    return max(i for i, layer in enumerate(layers) if name in (layer.source, layer.residual))
-
-
-def _x(layers, config, rows, when, last_use) -> list[Region]:
+def _x(layers, config, rows, phases, last_use) -> list[Region]:
     regions = []
     for i, layer in enumerate(layers):
         if layer.x and not _reads_stored(layer, config):
             size = rows.x[layer.x] * x_row_words(layer, config) * x_planes(layer, config)
-            regions.append(Region(f"x:{layer.x}", size, when[i], last_use[layer.x]))
+            regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x])))
     return regions
 
 
-def _bits(layers, config, rows, when, last_use):
+def _bits(layers, config, rows, phases, last_use):
     """Each bit map goes to the buffer that its layer does not read."""
     buffers: list[list[Region]] = [[], []]
     where: dict[str, int] = {}
@@ -109,7 +129,8 @@ def _bits(layers, config, rows, when, last_use):
         following = 1 - buffer
         plane = bit_slots(rows.bits[layer.bits]) * bit_words(layer.out_shape[2], config)
         groups = ceil_div(layer.out_shape[0], config.channels_in)
-        buffers[buffer].append(Region(layer.bits, plane * groups, when[i], last_use[layer.bits]))
+        live = phases.live(i, last_use[layer.bits])
+        buffers[buffer].append(Region(layer.bits, plane * groups, live))
     result, needed = {}, 0
     for buffer, regions in enumerate(buffers):
         addresses, words = first_fit(regions)

@@ -5,12 +5,13 @@ import dataclasses
 from rtl_gen.engine.config import ROW_BANKS, EngineConfig
 from rtl_gen.engine.xmap import XMode
 
-from .errors import UnsupportedError
+from .errors import DoesNotFit, UnsupportedError
 from .geometry import Geometry, bit_slots, bit_words, ceil_div, geometry, x_row_words
 from .layers import Layer
 from .ops import int_ops as I
 from .order import Piece, depth_first, kept_rows, pieces
-from .placement import Placement, place
+from .overlap import interleave, split
+from .placement import Phases, Placement, place
 
 __all__ = ["Program", "Step", "program"]
 
@@ -21,7 +22,9 @@ class Step:
 
     Engines so far run one image per weight load; the packer refuses a program with another batch.
     ``fields`` fills `EngineConfig.step_layout`, ``load`` fills `load_layout` (None where the step
-    loads no weights).
+    loads no weights). It computes ``n_og`` of
+    the layer's ``of_og`` output groups from ``g0`` on; ``lag`` says how many frames it is behind
+    the frame that begins in the same turn of the program.
     """
 
     layer: Layer
@@ -33,6 +36,9 @@ class Step:
     groups: int
     fields: dict[str, int]
     load: dict[str, int] | None
+    g0: int = 0
+    of_og: int = 0
+    lag: int = 0
 
     @property
     def streamed(self) -> bool:
@@ -47,7 +53,8 @@ class Step:
     @property
     def name(self) -> str:
         rows = "" if self.y1 - self.y0 == self.layer.out_shape[1] else f"[{self.y0}:{self.y1}]"
-        return self.layer.name + rows
+        part = "" if self.n_og == self.of_og else f"[og {self.g0}:{self.g0 + self.n_og}]"
+        return self.layer.name + rows + part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,14 +70,19 @@ class Program:
 
 
 def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput, *,
-            band: int = 0) -> Program:
+            band: int = 0, overlap: int | None = None) -> Program:
     """Steps of all layers; with ``band`` the leading ones depth-first, so many rows at a time.
 
+    With ``overlap`` the layers from that one on run between the leading ones of the next frame.
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
     """
     prefix = depth_first(layers) if band else 0
+    if overlap is not None and not prefix <= overlap < len(layers):
+        raise DoesNotFit(f"layers from {overlap} on cannot overlap the leading {prefix}",
+                         hint=f"choose {prefix} to {len(layers) - 1}")
     rows = kept_rows(layers, prefix, band)
-    placement = place(layers, config, rows, prefix)
+    phases = Phases(prefix, overlap, len(layers))
+    placement = place(layers, config, rows, phases)
     if config.shared_x:
         _check_shared(layers)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
@@ -81,7 +93,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         tables[kind] += words
     steps: list[Step] = []
     psum = 2
-    for piece in pieces(layers, config, rows, prefix, band):
+    for piece in _ordered(layers, config, rows, prefix, band, overlap):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
         groups = (piece.y1 - piece.y0) * geo.n_x
@@ -91,11 +103,14 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         if streamed[piece.layer]:
             fields["const_streamed"] = 1
         else:
-            fields["const_addr"] = addresses["constants"]
-        steps.append(Step(layer, piece.y0, piece.y1, 1, geo.n_og, geo.n_ig, groups, fields,
-                          _load(layer, geo, config, addresses, streamed[piece.layer])))
+            per_group = config.lanes * config.const_words
+            fields["const_addr"] = addresses["constants"] + piece.g0 * per_group
+        load = _load(layer, geo, config, addresses, piece, streamed[piece.layer])
+        steps.append(Step(layer, piece.y0, piece.y1, 1, piece.g1 - piece.g0, geo.n_ig, groups,
+                          fields, load, piece.g0, geo.n_og, phases.lag(piece.layer)))
     steps[-1].fields["last"] = 1
     [step for step in steps if step.load][-1].load["last"] = 1
+    [step for step in steps if step.layer.is_output][-1].fields["result"] = 1
     readers = [step for step in steps if step.layer.from_image]
     if readers:
         readers[-1].fields["frees_image"] = 1
@@ -111,6 +126,17 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         "logits": layers[-1].out_shape[0],
     }
     return Program(config, layers, input_op, placement, steps, needed)
+
+
+def _ordered(layers, config, rows, prefix, band, overlap) -> list[Piece]:
+    """All pieces in the order of the program."""
+    found = list(pieces(layers, config, rows, prefix, band))
+    if overlap is None:
+        return found
+    front = [q for p in found if p.layer < prefix for q in split(p, layers[p.layer], config)]
+    back = [q for p in found if p.layer >= overlap for q in split(p, layers[p.layer], config)]
+    middle = [p for p in found if prefix <= p.layer < overlap]
+    return interleave(front, back, layers, config) + middle
 
 
 def _check_shared(layers: list[Layer]) -> None:
@@ -138,17 +164,18 @@ def _reserve(layer: Layer, streamed: bool, config: EngineConfig,
     return start
 
 
-def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses,
+def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses, piece: Piece,
           streamed: bool) -> dict[str, int] | None:
     if layer.stem:
         return None
     codebook = layer.binary and config.has_codebook
+    address = addresses["weights" if layer.binary else "dense_weights"]
     return {
         "dense": int(not layer.binary),
         "last": 0,
-        "n_tiles": geo.tiles - 1,
+        "n_tiles": (piece.g1 - piece.g0) * geo.n_ig - 1,
         "streamed": int(streamed),
-        "address": 0 if streamed else addresses["weights" if layer.binary else "dense_weights"],
+        "address": 0 if streamed else address + piece.g0 * geo.n_ig * config.lanes,
         "codebook": int(codebook),
         "code_address": addresses["codebooks"] if codebook else 0,
     }
@@ -162,7 +189,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         "dense": int(not layer.binary),
         "from_x": int(layer.from_x),
         "stem": int(layer.stem),
-        "n_og": geo.n_og - 1,
+        "n_og": piece.g1 - piece.g0 - 1,
         "n_ig": geo.n_ig - 1,
         "n_y": y1 - y0 - 1,
         "n_x": geo.n_x - 1,
@@ -181,19 +208,22 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
     if layer.residual:
         f["residual"] = 1
         kept = rows.features[layer.residual]
-        f["f_read"] = placement.features[layer.residual] + y0 % kept * geo.n_x_map
         f["f_step"] = kept * geo.n_x_map
+        f["f_read"] = placement.features[layer.residual] + y0 % kept * geo.n_x_map
+        f["f_read"] += piece.g0 * f["f_step"]
     if layer.stored:
         kept = rows.features[layer.value]
         f["f_store"] = 1
-        f["f_write"] = placement.features[layer.value] + y0 % kept * geo.n_x_map
         f["f_step"] = kept * geo.n_x_map
+        f["f_write"] = placement.features[layer.value] + y0 % kept * geo.n_x_map
+        f["f_write"] += piece.g0 * f["f_step"]
     if layer.bits:
-        f |= _bit_rows(layer, config, placement, y0)
+        f |= _bit_rows(layer, config, placement, piece)
     if layer.x and not (config.shared_x and layer.stored):
-        f |= _x_write(layer, config, placement, y0)
+        f |= _x_write(layer, config, placement, piece)
     if layer.is_output:
-        f |= {"n_classes": layer.out_shape[0] - 1, "result": 1}
+        # the scan of the logits starts where an output layer has no residual to read
+        f |= {"n_classes": layer.out_shape[0] - 1, "f_read": placement.features[layer.value]}
     if layer.from_image:
         f |= {f"offset{c}": int(v) for c, v in enumerate(input_op.offset)}
     return f
@@ -222,11 +252,15 @@ def _dense_rows(layer, config, placement, y0: int) -> dict[str, int]:
     return {"x_addr": placement.x[layer.source] + y0 % kept * row, "x_step": kept * row}
 
 
-def _bit_rows(layer, config, placement, y0: int) -> dict[str, int]:
+def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
+    y0 = piece.y0
     row = bit_words(layer.out_shape[2], config)
     slots = bit_slots(placement.rows.bits[layer.bits])
     buffer, address = placement.bits[layer.bits]
+    word, start = divmod(piece.g0 * config.lanes, config.channels_in)
+    address += word * slots * row
     return {
+        "bits_start": start,
         "bits_store": 1,
         "bits_buffer": buffer,
         "bits_addr": address + y0 // ROW_BANKS % slots * row,
@@ -236,14 +270,14 @@ def _bit_rows(layer, config, placement, y0: int) -> dict[str, int]:
     }
 
 
-def _x_write(layer, config, placement, y0: int) -> dict[str, int]:
+def _x_write(layer, config, placement, piece: Piece) -> dict[str, int]:
     row, kept = x_row_words(layer, config), placement.rows.x[layer.x]
-    f = {"x_write_step": kept * row}
+    address = placement.x[layer.x] + piece.g0 // config.x_banks * kept * row
+    f = {"x_write_step": kept * row, "x_mode": XMode.MAP}
+    first = piece.y0
     if isinstance(layer.x_op, I.AvgPool2x2):
-        f |= {"x_mode": XMode.POOL, "x_write": placement.x[layer.x] + y0 // 2 % kept * row}
+        f["x_mode"], first = XMode.POOL, piece.y0 // 2
     elif isinstance(layer.x_op, I.GlobalSum):
-        f |= {"x_mode": XMode.SUM, "x_write": placement.x[layer.x],
-              "gsum": config.gsum_shifts.index(layer.x_op.shift)}
-    else:
-        f |= {"x_mode": XMode.MAP, "x_write": placement.x[layer.x] + y0 % kept * row}
-    return f
+        f |= {"x_mode": XMode.SUM, "gsum": config.gsum_shifts.index(layer.x_op.shift)}
+        first = 0
+    return f | {"x_write": address + first % kept * row}

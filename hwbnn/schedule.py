@@ -48,21 +48,18 @@ class Schedule:
     """Predicted cycles.
 
     ``latency`` from the frame's start to its logits, ``interval`` between starts of frames that
-    follow each other, ``steps`` of the last predicted frame, ``frames`` the latency of each
-    predicted frame, ``result`` cycles of the scan of the logits.
+    follow each other, ``steps`` of the last predicted turn of the program, ``frames`` the latency
+    of each predicted frame, ``result`` cycles of the scan of the logits.
     """
 
     steps: list[StepCycles]
     frames: list[int]
     result: int
+    interval: int
 
     @property
     def latency(self) -> int:
         return self.frames[-1]
-
-    @property
-    def interval(self) -> int:
-        return self.frames[-1] + 1
 
     @property
     def frame_cycles(self) -> int:
@@ -228,24 +225,31 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
         # the first tile is loaded by then; its take is what counts
     else:
         cycle = config.step_words + 2  # pixels come from reset on, and the first step is read
-    latencies, steps = [], []
+    starts, done, steps = [], [], []
+    scan = _scan(program)
+    lag = max(step.lag for step in program.steps)
     following_ready = 0
-    for _ in range(frames):
-        start, steps = cycle, []
+    for turn in range(frames + lag):
+        steps = []
         for step in program.steps:
             taken = max(cycle, following_ready)
+            if step is program.steps[0]:
+                starts.append(taken)
             following_ready = taken + 3 + config.step_words
             loader = stem if step.layer.stem else weights
             end, wait = _run_step(step, taken, loader, constants)
-            done = end + 1 + timing.drain
+            finish = end + 1 + timing.drain
             if step.layer.stem:
-                stem.row_taken(done)
-            steps.append(_account(step, config, done + 1 - cycle, wait))
-            cycle = done + 1
-        scan = _scan(program)
-        cycle += scan
-        latencies.append(cycle - 1 - start)
-    return Schedule(steps, latencies, scan)
+                stem.row_taken(finish)
+            steps.append(_account(step, config, finish + 1 - cycle, wait))
+            cycle = finish + 1
+            if step.fields.get("result"):
+                cycle += scan
+                if turn >= lag:
+                    done.append(cycle - 1)
+    latencies = [at - starts[frame] for frame, at in enumerate(done)]
+    interval = starts[-1] - starts[-2] if lag else latencies[-1] + 1
+    return Schedule(steps, latencies, scan, interval)
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
@@ -284,7 +288,7 @@ def _capacity(step: Step, config) -> int:
 def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
     compute = step.groups * step.n_og * step.n_ig
     layer = step.layer
-    share = (step.y1 - step.y0) / layer.out_shape[1]
+    share = (step.y1 - step.y0) / layer.out_shape[1] * step.n_og / step.of_og
     if wait * 10 > cycles:
         per_group = step.n_ig * step.groups
         bound = "constants" if per_group < config.lanes * config.const_words else "weights"

@@ -44,13 +44,15 @@ class Shape:
 
 
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
-           band: int = 0, logic_pairs: int = 0, stream: bool = False) -> Program:
+           band: int = 0, logic_pairs: int = 0, stream: bool = False,
+           overlap: int | None = None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Widths come from the graph's ranges, depths from the program's placement. ``band`` rows at a
     time go depth-first through the leading layers (0: every map whole); ``logic_pairs`` of the
     stem's multipliers are made of LUTs. With ``stream`` the weights of all layers but those come
-    from off-chip memory.
+    from off-chip memory. With ``overlap`` the layers from that one on run between the leading ones
+    of the next frame.
     """
     layers = extract_layers(graph)
     types = graph.types()
@@ -61,6 +63,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         const_words=const_words,
         psum_depth=psum_depth,
         stem=stem,
+        overlap=overlap is not None,
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         shared_x=stem is not None and shape.lanes % shape.dense_inputs == 0,
@@ -75,7 +78,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
-    return _fit(layers, wide, graph_input(graph).op, band)
+    order = {"band": band, "overlap": overlap}
+    return _fit(layers, wide, graph_input(graph).op, order)
 
 
 def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> StemConfig | None:
@@ -99,15 +103,15 @@ def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> Stem
         raise DoesNotFit(str(error), where=first.name) from error
 
 
-def _fit(layers: list[Layer], wide: EngineConfig, input_op, band: int) -> Program:
+def _fit(layers: list[Layer], wide: EngineConfig, input_op, order: dict) -> Program:
     """Shrink every depth to what the program uses."""
-    needed = program(layers, wide, input_op, band=band).needed
+    needed = program(layers, wide, input_op, **order).needed
     depths = {DEPTHS[k]: max(MIN_DEPTH, v) for k, v in needed.items()}
     config = dataclasses.replace(wide, **depths)
     # narrower addresses change no count except the step's own words
-    steps = program(layers, config, input_op, band=band).needed["steps"]
+    steps = program(layers, config, input_op, **order).needed["steps"]
     config = dataclasses.replace(config, step_depth=max(MIN_DEPTH, steps))
-    return program(layers, config, input_op, band=band)
+    return program(layers, config, input_op, **order)
 
 
 def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:

@@ -92,29 +92,38 @@ async def network(dut):
     dut.rst.value = 0
     starts: list[float] = []
     monitor = cocotb.start_soon(note_starts(dut, starts))
-    feeder = cocotb.start_soon(feed(dut, images, run["stall"], rng))
+    # the last frame ends while another one runs behind it
+    more = [*images, *images[: max(run["lags"])]]
+    feeder = cocotb.start_soon(feed(dut, more, run["stall"], rng))
     problems: list[dict] = []
     compared = 0
-    frames = []
-    for frame in range(len(images)):
+    lags, lag = run["lags"], max(run["lags"])
+    frames, ends = [], []
+    for turn in range(len(images) + lag):
         step_ends = []
-        for step in range(run["steps"]):
+        for step, behind in enumerate(lags):
             await RisingEdge(dut.o_step_done)
-            start = starts[frame]
-            step_ends.append(round((get_sim_time("ns") - start) / PERIOD_NS))
+            step_ends.append(round((get_sim_time("ns") - starts[turn]) / PERIOD_NS))
+            frame = turn - behind
+            if not 0 <= frame < len(images):
+                continue
             compared += compare(dut, vectors, frame, step, run["memories"], problems)
-        await RisingEdge(dut.o_done)
-        await FallingEdge(dut.clk)
-        logits = memory(dut, run["logits"])
-        frames.append(
-            {
-                "cycles": int(dut.o_cycles.value),
-                "start": round(start / PERIOD_NS),
-                "steps": step_ends,
-                "class": int(dut.o_class.value),
-                "logits": [logits[i].value.to_signed() for i in range(run["classes"])],
-            }
-        )
+            if step != run["result"]:
+                continue
+            await RisingEdge(dut.o_done)
+            await FallingEdge(dut.clk)
+            logits = memory(dut, run["logits"])
+            frames.append(
+                {
+                    "cycles": int(dut.o_cycles.value),
+                    "start": round(starts[frame] / PERIOD_NS),
+                    "class": int(dut.o_class.value),
+                    "logits": [logits[i].value.to_signed() for i in range(run["classes"])],
+                }
+            )
+        ends.append(step_ends)
+    for frame, step_ends in zip(frames, ends, strict=False):
+        frame["steps"] = step_ends
     feeder.cancel()
     monitor.cancel()
     result = {"frames": frames, "words_compared": compared, "problems": problems}

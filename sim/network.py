@@ -176,7 +176,8 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
     (folder / "run.json").write_text(
         json.dumps(
             {
-                "steps": len(program.steps),
+                "lags": [step.lag for step in program.steps],
+                "result": next(i for i, s in enumerate(program.steps) if s.fields.get("result")),
                 "classes": program.layers[-1].out_shape[0],
                 "memories": {name: memory_path(name, program.config) for name in sorted(names)},
                 "logits": memory_path("logits", program.config),

@@ -102,7 +102,7 @@ def step_cycles(ends: list[int]) -> list[int]:
 
 def _totals(plan: dict, verify: dict | None) -> dict:
     totals = {}
-    for kind in ("binary", "dense"):
+    for kind in ("binary", "dense", "stem"):
         steps = [s for s in plan["steps"] if s["kind"] == kind]
         if not steps:
             continue

@@ -53,15 +53,17 @@ def from_json(entry: dict | None) -> Estimate | Measurement | None:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """``path`` is "estimate", one of `PATHS` (or two joined), or "" for names and exact facts."""
+    """``path`` is "estimate", one of `PATHS` (or two joined), or "" for names and exact facts;
+    ``right`` aligns exact numbers as columns with a path are."""
 
     title: str
     path: str = ""
     unit: str = ""
+    right: bool = False
 
     @property
     def numeric(self) -> bool:
-        return bool(self.path)
+        return bool(self.path) or self.right
 
 
 class Table:

@@ -20,7 +20,10 @@ def sections(doc: dict) -> list[Section]:
     """Sections in reading order; those that the report has nothing for are left out."""
     makers = (_summary, _layers, _resources, _agreement, _accuracy, _claims, _machine,
               _decisions, _stages)
-    return [section for maker in makers if (section := maker(doc)) is not None]
+    made = [section for maker in makers if (section := maker(doc)) is not None]
+    for section in made:
+        section.tables = [table for table in section.tables if table.rows]
+    return made
 
 
 def _get(entry: dict | None, *keys: str):
@@ -120,13 +123,13 @@ def _layers(doc: dict) -> Section | None:
         return None
     section = Section("Layers")
     table = Table(
-        Column("step"), Column("array"), Column("output"), Column("MAC"),
+        Column("step"), Column("array"), Column("output"), Column("MAC", right=True),
         Column("cycles, estimate", "estimate", "cycles"),
         Column("cycles, rtl-sim", "rtl-sim", "cycles"),
-        Column("waiting", "estimate", "cycles"),
+        Column("waiting, estimate", "estimate", "cycles"),
         Column("utilisation, estimate", "estimate", "%"),
         Column("utilisation, rtl-sim", "rtl-sim", "%"),
-        Column("bound"), Column("weight words"),
+        Column("bound"), Column("weight words", right=True),
     )
     for row in doc["layers"]:
         table.add(row["name"], row["kind"], "x".join(map(str, row["shape"])), row["macs"],
@@ -134,7 +137,8 @@ def _layers(doc: dict) -> Section | None:
                   _get(row, "wait"), _get(row, "utilisation", "estimate"),
                   _get(row, "utilisation", "rtl-sim"), row["bound"], row["memory"])
     section.tables.append(table.without_empty_columns())
-    totals = Table(Column("array"), Column("MAC a cycle"), Column("MAC a frame"),
+    totals = Table(Column("array"), Column("MAC a cycle", right=True),
+                   Column("MAC a frame", right=True),
                    Column("in its own steps, estimate", "estimate", "%"),
                    Column("in its own steps, rtl-sim", "rtl-sim", "%"),
                    Column("of the frame, estimate", "estimate", "%"),
@@ -155,8 +159,9 @@ def _resources(doc: dict) -> Section | None:
     if "resources" not in doc:
         return None
     section = Section("Resources")
-    table = Table(Column("resource"), Column("available"), Column("estimate", "estimate"),
-                  Column("post-route", "post-route"), Column("used"), Column("estimate's error"))
+    table = Table(Column("resource"), Column("available", right=True),
+                  Column("estimate", "estimate"), Column("post-route", "post-route"),
+                  Column("used, post-route", right=True), Column("estimate's error", right=True))
     for name, row in doc["resources"].items():
         estimate, used = _get(row, "estimate"), _get(row, "post-route")
         share = f"{100 * used.value / row['available']:.1f} %" if used else None
@@ -187,7 +192,8 @@ def _agreement(doc: dict) -> Section | None:
     if "synthetic" in found["images"]:
         section.text.append("These are not pictures: compile with --images, or --eval with "
                             "labelled ones, to measure agreement on your data.")
-    table = Table(Column("activation bits of"), Column("compared"), Column("differ"),
+    table = Table(Column("activation bits of"), Column("compared", right=True),
+                  Column("differ, int-model", right=True),
                   Column("agreement, int-model", "int-model", "%"))
     for row in found["layers"]:
         table.add(row["name"], row["bits"], row["differ"], _get(row, "agreement"))
@@ -205,7 +211,7 @@ def _accuracy(doc: dict) -> Section | None:
     table.add("top-1", _get(found, "torch_float"), _get(found, "int_model"))
     table.add("same class as PyTorch", None, _get(found, "top1_agreement"))
     section.tables.append(table)
-    clamped = Table(Column("saturation"), Column("values"),
+    clamped = Table(Column("saturation"), Column("values", right=True),
                     Column("clamped, int-model", "int-model"))
     for row in doc["saturation"]["layers"]:
         clamped.add(row["name"], row["values"], _get(row, "clamped"))
@@ -218,7 +224,7 @@ def _claims(doc: dict) -> Section | None:
     if not claim:
         return None
     section = Section("What bit operations claim, and cycles")
-    table = Table(Column(""), Column("own bits"), Column("one bit"), Column("ratio"))
+    table = Table(Column(""), *(Column(title, right=True) for title in ("own bits", "one bit", "ratio")))
     table.add("bit operations, paper's count", round(claim["bops"]), round(claim["plain_bops"]),
               f"{claim['ratio']:.2f}")
     table.add("stored kernel bits", claim["weight_bits"], claim["plain_weight_bits"],
@@ -226,7 +232,8 @@ def _claims(doc: dict) -> Section | None:
     table.add("look-ups with an addition", claim["gathers"], 0, "")
     section.tables.append(table)
     cycles = Table(Column("cycles a frame"), Column("estimate", "estimate"),
-                   Column("rtl-sim", "rtl-sim"), Column("block RAMs for kernels", "estimate"))
+                   Column("rtl-sim", "rtl-sim"),
+                   Column("block RAMs for kernels, estimate", "estimate"))
     cycles.add("this build", _get(claim, "cycles", "estimate"), _get(claim, "cycles", "rtl-sim"),
                _get(claim, "kernel_ebr"))
     plain = claim.get("plain")
@@ -256,8 +263,8 @@ def _machine(doc: dict) -> Section | None:
         return None
     section = Section("Machine")
     section.text.append(machine["text"])
-    table = Table(Column("memory"), Column("bits a word"), Column("words"),
-                  Column("block RAMs", "estimate"))
+    table = Table(Column("memory"), Column("bits a word", right=True), Column("words", right=True),
+                  Column("block RAMs, estimate", "estimate"))
     for row in machine["memories"]:
         table.add(row["name"], row["width"], row["depth"], from_json(row["ebr"]))
     section.tables.append(table)
@@ -277,11 +284,15 @@ def _decisions(doc: dict) -> Section | None:
 
 def _stages(doc: dict) -> Section:
     section = Section("How it was made")
-    table = Table(Column("stage"), Column("seconds"), Column("peak memory, MiB"), Column("note"))
+    table = Table(Column("stage"), Column("seconds", right=True),
+                  Column("peak memory, MiB", right=True), Column("note"))
     for row in doc["stages"]:
         peak = row["peak_bytes"]
         table.add(row["name"], f"{row['seconds']:.1f}", f"{peak / 2**20:.0f}" if peak else "",
                   "kept from an earlier build" if row["cached"] else "")
     section.tables.append(table)
+    section.text.append(
+        "Seconds are wall clock, memory is resident: of hwbnn's own process for a stage, of the "
+        "tool for a row of synthesis, place and route.")
     section.text.append(f"hwbnn {doc['hwbnn']}. Tools: {', '.join(doc['tools']) or 'none ran'}.")
     return section

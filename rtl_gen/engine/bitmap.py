@@ -25,8 +25,8 @@ class BitMap(wiring.Component):
         Buffer, word of each bank, and whether to read.
     o_words : Out(ArrayLayout(2*T*S, 3))
         Valid two cycles after ``i_new``.
-    i_setup, i_buffer, i_addr, i_row_step, i_cg_step, i_bank0 : In
-        Where a step writes, from its setup on.
+    i_setup, i_buffer, i_addr, i_start, i_row_step, i_cg_step, i_bank0 : In
+        Where a step writes, from its setup on; ``i_start`` is its first channel in a word.
     i_valid, i_first, i_odd, i_row_last, i_bits : In
         P*T bits of one group (index p*T + t), the output group's first, second of a pair, row end.
 
@@ -49,6 +49,7 @@ class BitMap(wiring.Component):
                 "i_setup": In(1),
                 "i_buffer": In(1),
                 "i_addr": In(ba),
+                "i_start": In(range(config.channels_in)),
                 "i_row_step": In(ba),
                 "i_cg_step": In(ba),
                 "i_bank0": In(2),
@@ -168,7 +169,7 @@ class BitMap(wiring.Component):
                 with m.Else():
                     m.d.sync += next_start.eq(next_start + p)
         with m.If(self.i_setup):
-            m.d.sync += [plane.eq(self.i_addr), next_start.eq(0)]
+            m.d.sync += [plane.eq(self.i_addr), next_start.eq(self.i_start)]
         return op
 
     def _place(self, m, op):

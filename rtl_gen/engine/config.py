@@ -62,6 +62,8 @@ class EngineConfig:
     ring_words : tuple of int
         Words at the end of each memory of STREAM_KINDS that the weight stream fills; empty where
         all weights are on chip.
+    overlap : bool
+        A turn of the program ends one frame and begins the next: the first result is none.
     bit_depth, image_depth, feature_depth, x_depth, psum_depth, weight_depth,
     dense_weight_depth, const_depth, codebook_depth, step_depth, load_depth, pool_depth,
     logit_depth : int
@@ -88,6 +90,7 @@ class EngineConfig:
     shared_x: bool = False
     stem: StemConfig | None = None
     ring_words: tuple[int, ...] = ()
+    overlap: bool = False
     const_words: int = 4
     bit_depth: int = 512
     image_depth: int = 512
@@ -284,6 +287,7 @@ class EngineConfig:
                 "bits_store": 1,
                 "bits_buffer": 1,
                 "bits_addr": ba,
+                "bits_start": _bits(self.channels_in),  # channel of a word written first
                 "bits_row_step": ba,
                 "bits_cg_step": ba,
                 "bits_bank0": 2,

@@ -226,6 +226,7 @@ class Sequencer(wiring.Component):
         # -- steps ---------------------------------------------------------------------------
         drain = Signal(range(self._drain + 1))
         first_step = Signal(init=1)
+        whole = Signal(init=not config.overlap)  # a result is one: its frame has begun
         with m.FSM():
             with m.State("WAIT"):
                 with m.If(following_ready & (~first_step | self.i_image)):
@@ -265,13 +266,15 @@ class Sequencer(wiring.Component):
                         self.o_image_free.eq(step.frees_image),
                     ]
                     m.d.sync += first_step.eq(step.last)
+                    with m.If(step.last):
+                        m.d.sync += whole.eq(1)
                     m.next = "WAIT"
                     with m.If(step.result):
                         m.d.comb += self.o_result.eq(1)
                         m.next = "RESULT"
             with m.State("RESULT"):
                 with m.If(self.i_result_done):
-                    m.d.comb += self.o_done.eq(1)
+                    m.d.comb += self.o_done.eq(whole)
                     m.next = "WAIT"
         return m
 

@@ -425,6 +425,7 @@ class Engine(wiring.Component):
             bitmap.i_setup.eq(seq.o_setup),
             bitmap.i_buffer.eq(step.bits_buffer),
             bitmap.i_addr.eq(step.bits_addr),
+            bitmap.i_start.eq(step.bits_start),
             bitmap.i_row_step.eq(step.bits_row_step),
             bitmap.i_cg_step.eq(step.bits_cg_step),
             bitmap.i_bank0.eq(step.bits_bank0),
@@ -470,9 +471,15 @@ class Engine(wiring.Component):
     def _frame(self, m, step, seq, result):
         count = Signal(32)
         m.d.sync += count.eq(Mux(seq.o_frame, 1, count + 1))
+        cycles = count
+        if self.config.overlap:  # the frame started a turn of the program ago
+            before = Signal(32)
+            with m.If(seq.o_frame):
+                m.d.sync += before.eq(count)
+            cycles = count + before
         m.d.comb += [
             result.i_start.eq(seq.o_result),
-            result.i_address.eq(step.f_write),
+            result.i_address.eq(step.f_read),
             result.i_last.eq(step.n_classes),
             result.i_logit_addr.eq(self.i_logit_addr),
             seq.i_result_done.eq(result.o_done),
@@ -483,5 +490,5 @@ class Engine(wiring.Component):
         done = Signal()
         m.d.sync += done.eq(seq.o_done)
         with m.If(seq.o_done):
-            m.d.sync += [self.o_cycles.eq(count), self.o_class.eq(result.o_class)]
+            m.d.sync += [self.o_cycles.eq(cycles), self.o_class.eq(result.o_class)]
         m.d.comb += self.o_done.eq(done)
