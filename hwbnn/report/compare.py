@@ -73,8 +73,9 @@ def _ratios(docs: dict[str, dict]) -> Section:
     """How much more each build is than the first, claimed and in cycles."""
     first_name, first = next(iter(docs.items()))
     section = Section(f"Against {first_name}")
-    table = Table(Column("build"), Column("claimed (bit operations)"), Column("kernel bits"),
-                  Column("cycles, estimate", "estimate"), Column("cycles, rtl-sim", "rtl-sim"))
+    table = Table(Column("build"), Column("claimed (bit operations)", right=True),
+                  Column("kernel bits", right=True), Column("cycles, estimate", "estimate"),
+                  Column("cycles, rtl-sim", "rtl-sim"))
     for name, doc in docs.items():
         a, b = first["performance"]["interval"], doc["performance"]["interval"]
         estimate = Estimate(b["estimate"]["value"] / a["estimate"]["value"], "", "schedule")

@@ -196,6 +196,39 @@ def test_html_is_whole_and_by_itself():
     assert "<script" not in text and "http" not in text
 
 
+def test_columns_of_numbers_name_their_path():
+    made = sections(DOC) + compare({"a": DOC, "b": DOC})
+    columns = [column for section in made for table in section.tables for column in table.columns]
+    assert {column.path for column in columns} >= {"", "estimate", "rtl-sim", "post-route"}
+    assert [c.title for c in columns if c.path not in c.title] == []
+
+
+def test_html_aligns_headings_as_their_cells():
+    text = render_html(DOC)
+    tables = [t for t in re.findall(r"<table>.*?</table>", text, re.S) if "<thead>" in t]
+    assert any('<th class="n estimate">' in table for table in tables)
+    for table in tables:
+        heads, *rows = re.findall(r"<tr>(.*?)</tr>", table)
+        kinds = re.findall(r"<th(.*?)>", heads)
+        assert rows and all(re.findall(r"<td(.*?)>", row) == kinds for row in rows)
+
+
+def test_a_table_without_rows_is_left_out():
+    doc = json.loads(json.dumps(DOC))
+    doc["saturation"]["layers"] = []
+    assert "clamped" in render_markdown(DOC)
+    assert "clamped" not in render_markdown(doc)
+
+
+def test_stem_has_its_total():
+    made = records("verify", "build")
+    for step in made["plan"].facts["steps"][:1]:
+        step["kind"] = "stem"
+    totals = assemble(made, OPTIONS)["totals"]
+    assert set(totals) == {"binary", "stem"}
+    assert totals["stem"]["in_its_steps"]["estimate"]["value"] == 100 * 24_000 / (80 * 400)
+
+
 def test_text_for_a_terminal():
     text = render_text(sections(DOC))
     assert "top-1" in text and "\t" not in text
