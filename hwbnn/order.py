@@ -168,10 +168,12 @@ def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
         if not any(n in outside for n, r in chain.items() if r == root):
             # pairs of rows that are pooled together do not lie across a ring's end
             rows.features[name] = min(rows.features[name], ceil_div(features[root], 2) * 2)
+    pairs = {x.bits for x in layers if isinstance(x.x_op, I.AvgPool2x2)}
     for name, need in bits.items():
         if name not in outside:
-            need = ceil_div(need, 2 * ROW_BANKS) * 2 * ROW_BANKS
-            rows.bits[name] = min(rows.bits[name], need)
+            # rows that are pooled are written in pairs
+            turn = ROW_BANKS * (2 if name in pairs else 1)
+            rows.bits[name] = min(rows.bits[name], ceil_div(need, turn) * turn)
     for name, need in x.items():
         if name not in outside:
             rows.x[name] = min(rows.x[name], need)

@@ -360,7 +360,8 @@ class Engine(wiring.Component):
         m.d.comb += constants.i_swap.eq(Cat(swaps[1 + n] for n in range(LANE_STAGES)))
 
         stored = Signal(data.ArrayLayout(signed(f), p * t))
-        residual = Signal(data.ArrayLayout(signed(f), p * t))
+        # lanes lie all over the device, the memory's columns too: a register halfway
+        residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
         bits = Signal(p * t)
         for lane in range(p):
             for pixel in range(t):
@@ -398,11 +399,11 @@ class Engine(wiring.Component):
             ]
             return walk
 
-        read_at, write_at = STAGE["residual"] - FEATURE_LATENCY, lane_module.LATENCY
+        read_at, write_at = STAGE["residual"] - 1 - FEATURE_LATENCY, lane_module.LATENCY
         reader = walker("reader", read_at, step.f_read)
         writer = walker("writer", write_at, step.f_write)
         word = self._features(m, platform, step, reader, writer, stored, xmap, result)
-        m.d.comb += residual.eq(word)
+        m.d.sync += residual.eq(word)
         s = stage(write_at)
         m.d.comb += [
             xmap.i_setup.eq(seq.o_setup),
