@@ -93,6 +93,9 @@ NETWORK = (
             "with x, or a folder. [default: the checkpoint's statistics]"),
     _option("--rprelu", type=click.Choice(("multiplier", "shift")), default="multiplier",
             help="Slopes by a multiplier, or rounded to powers of two (lossy, reported)."),
+    _option("--feature-bits", type=click.IntRange(8, 18), default=16, metavar="N",
+            help="Width of multi-bit maps between layers. Fewer take fewer block RAMs and may cost "
+                 "agreement with PyTorch, which the report shows."),
     _option("--one-bit", is_flag=True, help="Store kernels as plain bits: the one-bit baseline "
                                             "of a sub-bit network."),
 )

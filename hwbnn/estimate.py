@@ -20,6 +20,10 @@ PER_DENSE_MAC = 34.0
 PER_WINDOW_BIT = 4.6  # window multiplexers, bit map merge
 PER_LANE_CONSTANT = 0.25  # a bit of the constants of a lane
 BASE = 4225.0
+# the stem of 8 lanes as nextpnr packs it, and what a pair of products costs without a multiplier
+STEM_COMB, STEM_FF, STEM_CORRECTIONS = 6564.0, 9066, 6
+STEM_PER_LOGIC_PAIR = 300.0
+STREAM_COMB = 1000.0  # SDRAM controller, weight stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,13 @@ def estimate(config: EngineConfig) -> Resources:
     ebr = sum(
         ebr_blocks(width, depth) for width, depth in config.memories().values()
     )
-    return Resources(
-        round(comb), round(ff), ebr, config.dense_macs + per_lane_dsp * lanes
-    )
+    dsp = config.dense_macs + per_lane_dsp * lanes
+    if config.stem is not None:
+        stem = config.stem
+        comb += STEM_COMB + STEM_PER_LOGIC_PAIR * stem.logic_pairs
+        ff += STEM_FF
+        dsp += stem.macs // 2 - stem.logic_pairs + STEM_CORRECTIONS * stem.pairs // 4
+    if config.streams:
+        ebr += 1  # between the SDRAM and the engine
+        comb += STREAM_COMB
+    return Resources(round(comb), round(ff), ebr, dsp)

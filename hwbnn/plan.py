@@ -10,11 +10,12 @@ from .errors import DoesNotFit, UserError
 from .estimate import Resources, estimate
 from .geometry import geometry
 from .ir import Graph
+from .layers import extract_layers
 from .program import Program
 from .schedule import schedule
 from .shape import Shape, derive
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "excess", "excess_text", "make", "plan"]
 
 DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
 LUT_SHARE = 0.8  # of a device: fuller ones rarely route
@@ -25,7 +26,10 @@ PIXELS = (1, 2, 4)
 DENSE = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 CONST_WORDS = (2, 4)
 FINALISTS = 6
-PLAN_KEYS = {"shape", "psum_depth", "const_words"}
+# how a machine is derived from its shape (hwbnn.shape.derive), with what a plan may leave out
+RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "logic_pairs": 0, "stream": False,
+          "overlap": None}
+PLAN_KEYS = {"shape", *RECIPE}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,13 +37,12 @@ class Plan:
     """A machine for a network.
 
     ``program`` holds configuration, placement and steps; ``estimate`` its resources (path:
-    estimate); ``tried`` the shapes that were compared.
+    estimate); ``recipe`` the keywords of `derive` that made it; ``tried`` the shapes compared.
     """
 
     program: Program
     estimate: Resources
-    psum_depth: int
-    const_words: int
+    recipe: dict
     tried: list[dict] = dataclasses.field(default_factory=list)
 
     @property
@@ -55,8 +58,7 @@ class Plan:
         c = self.config
         return {
             "shape": {"S": c.channels_in, "P": c.lanes, "T": c.pixels, "K": c.dense_inputs},
-            "psum_depth": self.psum_depth,
-            "const_words": self.const_words,
+            **self.recipe,
         }
 
     @classmethod
@@ -70,15 +72,17 @@ class Plan:
         if set(given) != {"S", "P", "T", "K"}:
             raise UserError("shape needs exactly S, P, T and K", where="plan")
         shape = Shape(given["S"], given["P"], given["T"], given["K"])
-        return _make(graph, shape, doc.get("psum_depth", 512), doc.get("const_words", 4))
+        return make(graph, shape, **{k: v for k, v in doc.items() if k != "shape"})
 
 
-def _make(graph: Graph, shape: Shape, psum_depth: int, const_words: int) -> Plan:
+def make(graph: Graph, shape: Shape, **recipe) -> Plan:
+    """The machine of ``shape`` by ``recipe``. UserError for a recipe that makes no sense."""
+    recipe = RECIPE | recipe
     try:
-        program = derive(graph, shape, psum_depth=psum_depth, const_words=const_words)
-    except ValueError as error:
+        program = derive(graph, shape, **recipe)
+    except (TypeError, ValueError) as error:
         raise UserError(str(error), where="plan") from error
-    return Plan(program, estimate(program.config), psum_depth, const_words)
+    return Plan(program, estimate(program.config), recipe)
 
 
 def plan(
@@ -98,21 +102,26 @@ def plan(
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.
     """
+    from .plan_streaming import plan_streaming
+
     luts = min(max_luts or DEFAULT_LUTS, round(board.budget.comb * LUT_SHARE))
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
-    base = _make(graph, Shape(16, 4, 1, 4), 512, 4)
+    if extract_layers(graph)[0].stem:
+        return plan_streaming(graph, board, luts=luts, clock=clock, target_fps=target_fps,
+                              progress=progress)
+    base = make(graph, Shape(16, 4, 1, 4))
     candidates, nearest = [], None
     for shape in _shapes():
         plan_ = _quick(graph, base, shape)
         if plan_ is None:
             continue
-        over = _excess(plan_[1], board.budget, luts)
+        over = excess(plan_[1], board.budget, luts)
         if not over:
             candidates.append((plan_[0], plan_[1].comb, shape))
         elif nearest is None or sum(over.values()) < sum(nearest.values()):
             nearest = over
     if not candidates:
-        raise DoesNotFit(*_excess_text(nearest, board))
+        raise DoesNotFit(*excess_text(nearest, board))
     candidates.sort()
     reach = [c for c in candidates if target_fps and clock / c[0] >= target_fps]
     if target_fps:
@@ -140,10 +149,10 @@ def _finals(graph, board, candidates, luts, score, progress) -> Plan:
     for _cycles, _comb, shape in candidates:
         for const_words in CONST_WORDS:
             try:
-                made = _make(graph, shape, 512, const_words)
+                made = make(graph, shape, const_words=const_words)
             except (DoesNotFit, UserError):
                 continue
-            if _excess(made.estimate, board.budget, luts):
+            if excess(made.estimate, board.budget, luts):
                 continue
             interval = schedule(made.program).interval
             tried.append({"shape": str(shape), "const_words": const_words,
@@ -202,13 +211,13 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
     return cycles, estimate(config)
 
 
-def _excess(r: Resources, budget, luts: int) -> dict[str, int]:
+def excess(r: Resources, budget, luts: int) -> dict[str, int]:
     """What exceeds the budget, by how much."""
     limits = {"comb": luts, "ff": budget.ff, "ebr": budget.ebr, "dsp": budget.dsp}
     return {k: getattr(r, k) - v for k, v in limits.items() if getattr(r, k) > v}
 
 
-def _excess_text(over: dict[str, int], board) -> tuple[str]:
+def excess_text(over: dict[str, int], board) -> tuple[str]:
     names = {"comb": "LUTs", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
     text = ", ".join(f"{v:,} {names[k]} too many" for k, v in over.items())
     return (f"{board.name}: no machine shape fits; the nearest takes {text}",)

@@ -83,6 +83,8 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
         entry = dataclasses.asdict(cycles)
         channels, _h, w = step.layer.out_shape
         entry["shape"] = [channels, step.y1 - step.y0, w]
+        entry["index"] = program.layers.index(step.layer)
+        entry["layer"], entry["layer_shape"] = step.layer.name, list(step.layer.out_shape)
         entry["memory"] = words[step.name]
         steps.append(entry)
     first = program.layers[0].in_shape
@@ -113,19 +115,26 @@ def _blocks(width: int, depth: int) -> dict:
 
 
 def _machine_text(config) -> str:
+    more = ""
+    if config.stem is not None:
+        more += f" Stem: {config.stem.macs} multiplications a cycle, two on each multiplier."
+    if config.streams:
+        more += " Weights are streamed from SDRAM."
+    if config.overlap:
+        more += " The end of a frame runs between the beginning of the next."
     return (
         f"S = {config.channels_in} input channels, P = {config.lanes} lanes, T = {config.pixels} "
         f"pixels: {config.array_macs:,} binary MAC a cycle. K = {config.dense_inputs} multi-bit "
         f"inputs a lane: {config.dense_macs:,} multiplications a cycle. Kernels of "
         f"{config.id_bits} bits, maps of {config.feature_bits} bits, weights of "
-        f"{config.weight_bits} bits, RPReLU by {config.rprelu}."
+        f"{config.weight_bits} bits, RPReLU by {config.rprelu}.{more}"
     )
 
 
 def _step_words(program: Program) -> dict[str, int]:
     """Words of weight memory that each step's layer takes."""
     lanes = program.config.lanes
-    return {step.name: step.n_og * step.n_ig * lanes for step in program.steps}
+    return {step.name: step.of_og * step.n_ig * lanes for step in program.steps}
 
 
 def claims(graph: Graph, chosen) -> dict:
@@ -160,8 +169,7 @@ def _one_bit_machine(graph: Graph, chosen) -> dict:
     config = chosen.config
     shape = Shape(config.channels_in, config.lanes, config.pixels, config.dense_inputs)
     try:
-        program = derive(one_bit(graph), shape, psum_depth=config.psum_depth,
-                         const_words=config.const_words)
+        program = derive(one_bit(graph), shape, **chosen.recipe)
     except DoesNotFit as error:
         return {"why_not": str(error)}
     return {"interval": schedule(program).interval,

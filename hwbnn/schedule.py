@@ -48,8 +48,9 @@ class Schedule:
     """Predicted cycles.
 
     ``latency`` from the frame's start to its logits, ``interval`` between starts of frames that
-    follow each other, ``steps`` of the last predicted turn of the program, ``frames`` the latency
-    of each predicted frame, ``result`` cycles of the scan of the logits.
+    follow each other, ``steps`` of the turn of the program in which the last predicted frame begins
+    (a scan of logits within a turn counts to the step behind it), ``frames`` the latency of each
+    predicted frame, ``result`` cycles of the scan of the logits.
     """
 
     steps: list[StepCycles]
@@ -225,7 +226,7 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
         # the first tile is loaded by then; its take is what counts
     else:
         cycle = config.step_words + 2  # pixels come from reset on, and the first step is read
-    starts, done, steps = [], [], []
+    starts, done, turns = [], [], []
     scan = _scan(program)
     lag = max(step.lag for step in program.steps)
     following_ready = 0
@@ -235,21 +236,23 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
             taken = max(cycle, following_ready)
             if step is program.steps[0]:
                 starts.append(taken)
+                begun = cycle
             following_ready = taken + 3 + config.step_words
             loader = stem if step.layer.stem else weights
             end, wait = _run_step(step, taken, loader, constants)
             finish = end + 1 + timing.drain
             if step.layer.stem:
                 stem.row_taken(finish)
-            steps.append(_account(step, config, finish + 1 - cycle, wait))
-            cycle = finish + 1
+            steps.append(_account(step, config, finish + 1 - begun, wait))
+            begun = cycle = finish + 1
             if step.fields.get("result"):
                 cycle += scan
                 if turn >= lag:
                     done.append(cycle - 1)
+        turns.append(steps)
     latencies = [at - starts[frame] for frame, at in enumerate(done)]
     interval = starts[-1] - starts[-2] if lag else latencies[-1] + 1
-    return Schedule(steps, latencies, scan, interval)
+    return Schedule(turns[frames - 1], latencies, scan, interval)
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):

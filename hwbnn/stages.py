@@ -51,7 +51,8 @@ def lower(options) -> tuple[Graph, Graph]:
     network = load_network(options.checkpoint, options.family, options.model)
     real = network.graph()
     calib = load_images(options.calib, real).x if options.calib else None
-    folded, graph = lower_to_integers(real, calib, Numeric(rprelu=options.rprelu))
+    folded, graph = lower_to_integers(real, calib, Numeric(
+        rprelu=options.rprelu, feature_bits=options.feature_bits))
     return folded, one_bit(graph) if options.one_bit else graph
 
 

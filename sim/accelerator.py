@@ -30,7 +30,7 @@ module engine (
     accelerator accelerator (
         .clk(clk), .rst(rst), .i_go(1'b1), .i_base(0), .i_words(i_words),
         .i_write_start(1'b0), .i_write_base(0), .i_write__valid(1'b0), .i_write__payload(16'd0),
-        .i_write__ready(), .o_running(),
+        .i_write__ready(), .i_check(1'b0), .o_checked(), .o_crc(), .o_ready(), .o_running(),
         .i_pixel__valid(i_pixel__valid), .i_pixel__payload(i_pixel__payload),
         .i_pixel__ready(i_pixel__ready), .i_logit_addr(i_logit_addr), .o_logit(o_logit),
         .o_frame(o_frame), .o_step_done(o_step_done), .o_done(o_done), .o_class(o_class),

@@ -76,10 +76,10 @@ def _percent(macs: int, capacity: int, cycles: int) -> float:
 
 
 def _layers(plan: dict, verify: dict | None) -> list[dict]:
-    """A row per step: what it computes, its cycles both ways, its share of the array."""
+    """A row per layer: what it computes, its cycles both ways, its share of the array."""
     took = step_cycles(verify["step_ends"][-1]) if verify else None
     rows = []
-    for i, step in enumerate(plan["steps"]):
+    for step, own in _by_layer(plan["steps"]):
         row = {k: step[k] for k in ("name", "kind", "shape", "macs", "bound", "memory")}
         row["cycles"] = {"estimate": _cycles(step["cycles"])}
         row["compute"] = _cycles(step["compute"])
@@ -88,11 +88,29 @@ def _layers(plan: dict, verify: dict | None) -> list[dict]:
         share = _percent(step["macs"], step["capacity"], step["cycles"])
         row["utilisation"] = {"estimate": Estimate(share, "%", SCHEDULE).to_json()}
         if took:
-            row["cycles"]["rtl-sim"] = _simulated(took[i])
-            share = _percent(step["macs"], step["capacity"], took[i])
+            cycles = sum(took[i] for i in own)
+            row["cycles"]["rtl-sim"] = _simulated(cycles)
+            share = _percent(step["macs"], step["capacity"], cycles)
             row["utilisation"]["rtl-sim"] = _simulated(share, "%")
         rows.append(row)
     return rows
+
+
+def _by_layer(steps: list[dict]) -> list[tuple[dict, list[int]]]:
+    """Each layer's steps as one, and their numbers; its bound is that of the longest wait."""
+    groups: dict[str, list[int]] = {}
+    for i, step in enumerate(steps):
+        groups.setdefault(step.get("layer", step["name"]), []).append(i)
+    result = []
+    for name, own in sorted(groups.items(), key=lambda g: steps[g[1][0]].get("index", g[1][0])):
+        parts = [steps[i] for i in own]
+        whole = dict(max(parts, key=lambda p: p["wait"]))
+        if len(own) > 1:
+            whole |= {"name": name, "shape": parts[0]["layer_shape"]}
+            for key in ("cycles", "compute", "wait", "overhead", "macs"):
+                whole[key] = sum(p[key] for p in parts)
+        result.append((whole, own))
+    return result
 
 
 def step_cycles(ends: list[int]) -> list[int]:

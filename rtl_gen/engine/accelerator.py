@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..sdram.controller import SdramController
+from ..sdram.read_check import ReadCheck
 from ..sdram.timing import SdramPart
 from .config import EngineConfig
 from .top import Engine
@@ -31,6 +32,13 @@ class Accelerator(wiring.Component):
         16-bit words of the weight stream, from ``i_base`` on.
     i_write_start, i_write_base, i_write : In
         Write port of the memory, while ``i_go`` is low.
+    i_check : In(1)
+        While ``i_go`` is low: read ``i_words`` words from ``i_base`` on. A start like that of a
+        write: the controller's distance between starts holds.
+    o_checked : Out(1);  o_crc : Out(32)
+        High for a cycle when all were read; their CRC-32 (see ``Crc32``), until the next check.
+    o_ready : Out(1)
+        The memory's power-up is over.
     o_running : Out(1)
     All members of Engine but the weight stream, and the controller's pins (``o_cke`` to ``i_dq``).
     """
@@ -39,12 +47,14 @@ class Accelerator(wiring.Component):
                  read_delay: int = 0):
         self._engine = Engine(config)
         self._memory = SdramController(part, clk_hz, fifo_depth=FIFO_DEPTH, read_delay=read_delay)
-        members = {"i_go": In(1), "o_running": Out(1)}
+        members = {"i_go": In(1), "i_check": In(1), "o_checked": Out(1), "o_crc": Out(32),
+                   "o_ready": Out(1), "o_running": Out(1)}
         self._outer = [n for n in self._engine.signature.members if n != "i_weights"]
         self._pins = [n for n in self._memory.signature.members
                       if n not in ("i_start", "i_base", "i_words", "o", "o_ready")]
         for unit, names in ((self._engine, self._outer), (self._memory, self._pins)):
             members |= {name: unit.signature.members[name] for name in names}
+        self._check = ReadCheck(len(self._memory.i_words))
         for name in ("i_base", "i_words"):
             members[name] = self._memory.signature.members[name]
         super().__init__(members)
@@ -55,6 +65,8 @@ class Accelerator(wiring.Component):
         held = Signal(init=1)
         m.submodules.engine = ResetInserter(held)(engine)
         m.submodules.memory = memory
+        m.submodules.check = check = self._check
+        start = Signal()
         for unit, names in ((engine, self._outer), (memory, self._pins)):
             for name in names:
                 if name != "i_pixel":
@@ -62,16 +74,24 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             memory.i_base.eq(self.i_base),
             memory.i_words.eq(self.i_words),
-            memory.i_start.eq(held & self.i_go & memory.o_ready),
+            start.eq(held & self.i_go & memory.o_ready),
+            memory.i_start.eq(start | self.i_check),
+            check.i_start.eq(self.i_check),
+            check.i_words.eq(self.i_words),
+            check.i.valid.eq(memory.o.valid & held),
+            check.i.payload.eq(memory.o.payload),
+            self.o_checked.eq(check.o_done),
+            self.o_crc.eq(check.o_crc),
+            self.o_ready.eq(memory.o_ready),
             engine.i_pixel.valid.eq(self.i_pixel.valid & ~held),
             engine.i_pixel.payload.eq(self.i_pixel.payload),
             self.i_pixel.ready.eq(engine.i_pixel.ready & ~held),
             engine.i_weights.valid.eq(memory.o.valid & ~held),
             engine.i_weights.payload.eq(memory.o.payload),
-            memory.o.ready.eq(engine.i_weights.ready & ~held),
+            memory.o.ready.eq(Mux(held, check.i.ready, engine.i_weights.ready)),
             self.o_running.eq(~held),
         ]
-        with m.If(memory.i_start):
+        with m.If(start):
             m.d.sync += held.eq(0)
         with m.Elif(~self.i_go):
             m.d.sync += held.eq(1)

@@ -1,0 +1,106 @@
+"""Machines for networks with an ImageNet stem: weights off chip, the beginning depth-first."""
+
+import dataclasses
+from collections.abc import Callable
+
+from .errors import DoesNotFit, UserError
+from .ir import Graph
+from .layers import extract_layers
+from .order import depth_first
+from .plan import Plan, excess, excess_text, make
+from .schedule import schedule
+from .shape import Shape
+
+__all__ = ["plan_streaming"]
+
+# S, P, K: multi-bit inputs must divide the lanes, as dense inputs lie in the feature memory
+SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4), (16, 4, 4))
+BANDS = (4, 2)
+FINALISTS = 6
+LUTS = 45_000  # of a stem, its engine and memory controller, at most, unless the user says less
+
+
+def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: float | None,
+                   progress: Callable[[str], None] = lambda line: None) -> Plan:
+    """The fastest machine on the board, or the smallest that reaches ``target_fps``.
+
+    Weights stay on chip where they fit. Raises DoesNotFit, by how much.
+    """
+    luts = max(luts, min(LUTS, round(board.budget.comb * 0.8)))
+    found, nearest = [], None
+    for candidate in _candidates(graph, board):
+        over = excess(candidate.estimate, board.budget, luts)
+        if not over:
+            found.append(candidate)
+        elif nearest is None or _size(over) < _size(nearest):
+            nearest = over
+    if not found:
+        if nearest is None:
+            raise DoesNotFit("no machine shape works for this network", where=board.name)
+        narrower = "narrower maps need fewer block RAMs: try --feature-bits 12"
+        raise DoesNotFit(*excess_text(nearest, board), hint=narrower if "ebr" in nearest else "")
+    found.sort(key=lambda p: -p.config.array_macs * p.config.dense_macs)
+    best, tried = None, []
+    for made in found[:FINALISTS]:
+        interval = schedule(made.program, frames=2).interval
+        name = f"{_shape(made)} band {made.recipe['band']} overlap {made.recipe['overlap']}"
+        tried.append({"shape": name, "const_words": made.recipe["const_words"],
+                      "interval": interval, **dataclasses.asdict(made.estimate)})
+        progress(f"{name}: {interval:,} cycles a frame, about {made.estimate.comb:,} LUTs")
+        reaches = target_fps is not None and clock / interval >= target_fps
+        rank = (0, made.estimate.comb) if reaches else (1, interval)
+        if best is None or rank < best[0]:
+            best = (rank, made)
+    if target_fps and best[0][0]:
+        raise DoesNotFit(f"{target_fps:g} frames/s is out of reach: about {clock / best[0][1]:.0f} "
+                         f"at {clock / 1e6:g} MHz (estimate)", where=board.name)
+    return dataclasses.replace(best[1], tried=tried)
+
+
+def _candidates(graph: Graph, board):
+    layers = extract_layers(graph)
+    prefix = depth_first(layers)
+    for channels, lanes, dense in SHAPES:
+        for band in BANDS:
+            for overlap in _overlaps(layers, prefix):
+                for stream in (False, True):
+                    made = _fitting(graph, board, Shape(channels, lanes, 1, dense), band=band,
+                                    stream=stream, overlap=overlap)
+                    if made is not None:
+                        yield made
+                        if not excess(made.estimate, board.budget, board.budget.comb):
+                            break
+
+
+def _overlaps(layers, prefix: int):
+    """The classifier alone, the last stage's inner layers, the last stage, or nothing."""
+    last = len(layers) - 1
+    sizes = [layer.out_shape[1] for layer in layers]
+    stage = next(i for i in range(prefix, last) if sizes[i] == sizes[last - 1])
+    inner = next((i for i in range(stage, last) if layers[i].in_shape[1] == sizes[i]
+                  and layers[i].binary), last)
+    yield from dict.fromkeys((stage, inner, last, None))
+
+
+def _fitting(graph, board, shape: Shape, **recipe) -> Plan | None:
+    """The plan with as many stem multipliers in logic as the device lacks."""
+    try:
+        made = make(graph, shape, **recipe)
+        lacking = made.estimate.dsp - board.budget.dsp
+        if lacking > 0:
+            pairs = made.config.stem.pairs
+            logic = -(-lacking // pairs) * pairs
+            if logic <= made.config.stem.macs // 4:
+                made = make(graph, shape, **recipe, logic_pairs=logic)
+    except (DoesNotFit, UserError):
+        return None
+    return made
+
+
+def _size(over: dict[str, int]) -> float:
+    return over.get("ebr", 0) * 100 + over.get("dsp", 0) * 100 + over.get("comb", 0)
+
+
+def _shape(made: Plan) -> Shape:
+    c = made.config
+    return Shape(c.channels_in, c.lanes, c.pixels, c.dense_inputs)
