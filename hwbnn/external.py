@@ -1,16 +1,13 @@
 """The off-chip memory that a streaming machine reads its weights from, and its exact timing."""
 
-from rtl_gen.engine.accelerator import FIFO_DEPTH, START_DELAY
+from rtl_gen.engine.accelerator import FIFO_DEPTH, START_DELAY, memory_schedule
 from rtl_gen.sdram.model import ReadStream
-from rtl_gen.sdram.schedule import Schedule
 from rtl_gen.sdram.timing import SDRAM_32MB, SdramPart
 
 from .pack import segments
 from .program import Program
 
-__all__ = ["DEFAULT_HZ", "stream_length", "weight_source"]
-
-DEFAULT_HZ = 100_000_000  # clock whose cycles the memory's timings are counted in
+__all__ = ["stream_length", "weight_source"]
 
 
 def stream_length(program: Program) -> int:
@@ -29,8 +26,7 @@ class _Shifted:
         return self._take(earliest + START_DELAY, count) - START_DELAY
 
 
-def weight_source(program: Program, part: SdramPart = SDRAM_32MB, clk_hz: int = DEFAULT_HZ,
-                  read_delay: int = 0):
+def weight_source(program: Program, part: SdramPart = SDRAM_32MB, read_delay: int = 0):
     """The memory's side of the schedule: ``take(earliest, count)`` in engine cycles."""
-    timing = Schedule(part.cycles(clk_hz), read_delay)
-    return _Shifted(ReadStream(timing, words=stream_length(program), fifo_depth=FIFO_DEPTH))
+    return _Shifted(ReadStream(memory_schedule(part, read_delay), words=stream_length(program),
+                               fifo_depth=FIFO_DEPTH))

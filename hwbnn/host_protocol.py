@@ -3,24 +3,38 @@
 import binascii
 import dataclasses
 import struct
+from collections.abc import Iterator
+
+import numpy as np
 
 from rtl_gen.host_link import MAGIC, REQUEST_MARK, RESPONSE_MARK, VERSION, Command, Status
+from rtl_gen.weight_link import CHECK_ANSWER_BYTES, WEIGHT_VERSION
 
 from .errors import HwbnnError
 
 HEADER_BYTES = 7  # mark, status or command, length, check
 CRC_BYTES = 2
+CHUNK_WORDS = 8192  # of the weight image in one request
+HINTS = {
+    Status.NO_WEIGHTS: "write the weight image and have it checked first",
+    Status.BAD_ADDRESS: "the weight image does not fit the memory",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What a device says it is: the build's digest (8 bytes) and the network's interface."""
+    """What a device says it is: the build's digest (8 bytes) and the network's interface.
+
+    ``weight_words`` are the 16-bit words of the weight image that it wants before the first image;
+    0: its weights are in the bitstream.
+    """
 
     digest: bytes
     height: int
     width: int
     channels: int
     n_classes: int
+    weight_words: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +44,18 @@ class Result:
     label: int
     cycles: int
     logits: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """CRC-32 of the weight image: what the host expected, and what the device read back.
+
+    The device takes images if and only if they are equal (``ok``).
+    """
+
+    ok: bool
+    expected: int
+    found: int
 
 
 class LinkError(HwbnnError):
@@ -46,6 +72,25 @@ def checksum(data: bytes) -> int:
 def request(command: Command, payload: bytes = b"") -> bytes:
     """The bytes of one request."""
     return _frame(REQUEST_MARK, command.value, payload)
+
+
+def write_request(address: int, words: np.ndarray) -> bytes:
+    """The request that puts uint16 ``words`` into the memory from word ``address`` on."""
+    return request(Command.WRITE, struct.pack("<I", address) + words.astype("<u2").tobytes())
+
+
+def uploads(words: np.ndarray, base: int = 0, chunk_words: int = CHUNK_WORDS) -> Iterator[bytes]:
+    """Requests that write a weight image, to be sent one by one, each when the last is answered.
+
+    One that is answered with an error can be sent again.
+    """
+    for start in range(0, len(words), chunk_words):
+        yield write_request(base + start, words[start : start + chunk_words])
+
+
+def check_request(n_words: int, crc32: int, base: int = 0) -> bytes:
+    """The request to read the weight image back; if its CRC-32 is right, images are welcome."""
+    return request(Command.CHECK, struct.pack("<III", base, n_words, crc32))
 
 
 def response(status: Status, payload: bytes = b"") -> bytes:
@@ -83,22 +128,34 @@ def parse_response(frame: bytes) -> bytes:
     if checksum(frame[2:-CRC_BYTES]) != int.from_bytes(frame[-CRC_BYTES:], "little"):
         raise LinkError("response with a wrong checksum")
     if frame[2] != Status.OK.value:
-        raise LinkError(f"the device answers {Status(frame[2]).name}", hint="send it again")
+        status = Status(frame[2])
+        hint = HINTS.get(status, "send it again")
+        raise LinkError(f"the device answers {status.name}", hint=hint)
     return frame[HEADER_BYTES:-CRC_BYTES]
 
 
 def parse_identity(payload: bytes) -> Identity:
     """What the payload of an answer to IDENTIFY says."""
-    magic, version, digest, *shape = struct.unpack("<4sB8sHHBH", payload)
-    if magic != MAGIC or version != VERSION:
-        raise LinkError(f"the device speaks {magic!r} version {version}, not {MAGIC!r} {VERSION}")
-    return Identity(digest, *shape)
+    magic, version = struct.unpack_from("<4sB", payload)
+    layouts = {VERSION: "<8sHHBH", WEIGHT_VERSION: "<8sHHBHI"}
+    if magic != MAGIC or version not in layouts:
+        known = " or ".join(map(str, layouts))
+        raise LinkError(f"the device speaks {magic!r} version {version}, not {MAGIC!r} {known}")
+    return Identity(*struct.unpack(layouts[version], payload[5:]))
 
 
 def parse_result(payload: bytes) -> Result:
     """What the payload of an answer to RUN says."""
     label, cycles = struct.unpack_from("<HI", payload)
     return Result(label, cycles, tuple(n for (n,) in struct.iter_unpack("<i", payload[6:])))
+
+
+def parse_check(payload: bytes) -> Check:
+    """What the payload of an answer to CHECK says."""
+    if len(payload) != CHECK_ANSWER_BYTES:
+        raise LinkError(f"{len(payload)} bytes are no answer to CHECK")
+    ok, expected, found = struct.unpack("<BII", payload)
+    return Check(bool(ok), expected, found)
 
 
 def _frame(mark: bytes, kind: int, payload: bytes) -> bytes:

@@ -32,6 +32,8 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
         over = excess(candidate.estimate, board.budget, luts)
         if not over:
             found.append(candidate)
+            if len(found) == FINALISTS and not target_fps:
+                break  # shapes come fastest first
         elif nearest is None or _size(over) < _size(nearest):
             nearest = over
     if not found:
@@ -39,9 +41,8 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
             raise DoesNotFit("no machine shape works for this network", where=board.name)
         narrower = "narrower maps need fewer block RAMs: try --feature-bits 12"
         raise DoesNotFit(*excess_text(nearest, board), hint=narrower if "ebr" in nearest else "")
-    found.sort(key=lambda p: -p.config.array_macs * p.config.dense_macs)
     best, tried = None, []
-    for made in found[:FINALISTS]:
+    for made in found:
         interval = schedule(made.program, frames=2).interval
         name = f"{_shape(made)} band {made.recipe['band']} overlap {made.recipe['overlap']}"
         tried.append({"shape": name, "const_words": made.recipe["const_words"],

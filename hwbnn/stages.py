@@ -182,7 +182,9 @@ def load_plan(run):
 
 def rtl(run):
     """Generate the engine as Verilog, and the contents of its memories."""
+    from rtl_gen.engine.accelerator import Accelerator
     from rtl_gen.engine.top import Engine
+    from rtl_gen.sdram.timing import SDRAM_32MB
 
     from . import tools
     from .emit import emit, verilog_for_sim
@@ -191,7 +193,10 @@ def rtl(run):
 
     chosen = load_plan(run)
     folder = clear(run.folder / "rtl")
-    emitted = emit(Engine(chosen.config), "engine")
+    if chosen.config.streams:
+        emitted = emit(Accelerator(chosen.config, SDRAM_32MB), "accelerator")
+    else:
+        emitted = emit(Engine(chosen.config), "engine")
     verilog = verilog_for_sim(emitted, folder)
     images = write_images(emitted, pack(chosen.program), folder / "memories")
     (folder / "write_verilog.log").unlink(missing_ok=True)
@@ -221,7 +226,7 @@ def verify(run):
     result = network.simulate(chosen.program, graph, images.x, simulator=simulator, folder=folder)
     predicted = schedule(chosen.program, frames=len(images))
     compare_cycles(predicted, result)
-    files = standalone.write(folder)
+    files = standalone.write(folder, chosen.config)
     facts = {
         "images": images.source,
         "frames": len(images),

@@ -3,23 +3,23 @@
 from pathlib import Path
 
 from hwbnn.emit import emit, verilog_for_sim
-from hwbnn.external import DEFAULT_HZ
 from rtl_gen.engine.accelerator import Accelerator
 from rtl_gen.engine.config import EngineConfig
 from rtl_gen.sdram.timing import SDRAM_32MB, SdramPart
 
 from .sdram import CHIP, chip_timing
 
-__all__ = ["accelerator_sources"]
+__all__ = ["accelerator_sources", "bench_files"]
 
 CHIP_WORDS = 1 << 22  # of the chip's array that the simulation keeps
+CHIP_HZ = 100_000_000  # clock that its rules are counted at
 
 # named as the engine's own simulations are; ports in the same names
 TOP = """
 module engine (
     input clk, input rst,
     input i_pixel__valid, input [23:0] i_pixel__payload, output i_pixel__ready,
-    input [ADDRESS:0] i_words, input [LOGIT_ADDR-1:0] i_logit_addr,
+    input [ADDRESS_BITS:0] i_words, input [LOGIT_ADDR-1:0] i_logit_addr,
     output signed [LOGIT-1:0] o_logit,
     output o_frame, output o_step_done, output o_done, output [15:0] o_class, output [31:0] o_cycles
 );
@@ -46,24 +46,30 @@ endmodule
 """
 
 
-def accelerator_sources(config: EngineConfig, out_dir: Path, *, part: SdramPart = SDRAM_32MB,
-                        clk_hz: int = DEFAULT_HZ) -> tuple[Path, ...]:
+def accelerator_sources(config: EngineConfig, out_dir: Path, *,
+                        part: SdramPart = SDRAM_32MB) -> tuple[Path, ...]:
     """Verilog files of ``Accelerator`` and chip below a top named ``engine``."""
-    design = emit(Accelerator(config, part, clk_hz), "accelerator")
+    design = emit(Accelerator(config, part), "accelerator")
+    return (*bench_files(config, out_dir, part=part), *verilog_for_sim(design, out_dir))
+
+
+def bench_files(config: EngineConfig, out_dir: Path, *,
+                part: SdramPart = SDRAM_32MB) -> tuple[Path, ...]:
+    """What stands around ``accelerator`` in simulation: the top, and a copy of the chip."""
     settings = {"ROW_BITS": part.row_bits, "COLUMN_BITS": part.column_bits,
-                "BANK_BITS": part.bank_bits, "WORDS": CHIP_WORDS} | chip_timing(part, clk_hz)
+                "BANK_BITS": part.bank_bits, "WORDS": CHIP_WORDS} | chip_timing(part, CHIP_HZ)
     text = TOP
     for word, value in (
         ("CHIP_SETTINGS", ", ".join(f".{k}({_sized(v)})" for k, v in settings.items())),
-        ("ADDRESS", part.address_bits),
+        ("ADDRESS_BITS", part.address_bits),
         ("LOGIT_ADDR", (config.logit_depth - 1).bit_length()),
         ("LOGIT", config.feature_bits),
     ):
         text = text.replace(word, str(value))
-    top = out_dir / "engine.v"
-    files = verilog_for_sim(design, out_dir)
+    top, chip = out_dir / "engine.v", out_dir / CHIP.name
     top.write_text(text)
-    return (top, CHIP, *files)
+    chip.write_bytes(CHIP.read_bytes())
+    return top, chip
 
 
 def _sized(value: int) -> str:

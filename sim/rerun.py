@@ -46,7 +46,8 @@ def main() -> int:
     runner = Runner()
     print("building the simulator", file=sys.stderr)
     runner.build(
-        sources=[HERE / "visible.vlt", *sorted((HERE.parent / "rtl").glob("*.v"))],
+        sources=[HERE / "visible.vlt", *sorted((HERE.parent / "rtl").glob("*.v")),
+                 *sorted(HERE.glob("*.v"))],
         hdl_toplevel="engine",
         build_dir=HERE / "obj",
         build_args=arguments,
@@ -63,7 +64,7 @@ def main() -> int:
             hdl_toplevel_lang="verilog",
             build_dir=HERE / "obj",
             test_dir=HERE,
-            plusargs=[f"+IMAGES={HERE / 'memories'}"],
+            plusargs=[f"+IMAGES={HERE / 'memories'}", f"+SDRAM={HERE / 'sdram.hex'}"],
             extra_env={"HWBNN_RUN": str(HERE), "COCOTB_LOG_LEVEL": "WARNING",
                        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
             log_file=HERE / "simulation.log",

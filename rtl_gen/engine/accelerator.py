@@ -1,25 +1,33 @@
 """An engine with its off-chip memory: SDRAM controller and engine start together."""
 
-from fractions import Fraction
-
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..sdram.controller import SdramController
 from ..sdram.read_check import ReadCheck
+from ..sdram.schedule import Schedule
 from ..sdram.timing import SdramPart
 from .config import EngineConfig
 from .top import Engine
 
-__all__ = ["FIFO_DEPTH", "START_DELAY", "Accelerator"]
+__all__ = ["FASTEST_HZ", "FIFO_DEPTH", "SLOWEST_HZ", "START_DELAY", "Accelerator",
+           "memory_schedule"]
+
+# the clock is chosen after routing: the memory's cycle counts hold over this range, and so do ours
+SLOWEST_HZ, FASTEST_HZ = 75_000_000, 133_000_000
 
 FIFO_DEPTH = 1024  # words between the SDRAM and the engine
 START_DELAY = 1  # the engine's first cycle after the one that starts the stream
 
 
+def memory_schedule(part: SdramPart, read_delay: int = 0) -> Schedule:
+    """The controller's intervals, good from SLOWEST_HZ to FASTEST_HZ."""
+    return Schedule(part.cycles_between(SLOWEST_HZ, FASTEST_HZ), read_delay)
+
+
 class Accelerator(wiring.Component):
-    """Engine and SDRAM controller in one clock domain.
+    """Engine and SDRAM controller in one clock domain, from SLOWEST_HZ to FASTEST_HZ.
 
     The engine is held in reset until the memory is ready and ``i_go`` is high; its first cycle
     follows the start of the weight stream, so that cycle counts repeat exactly.
@@ -43,10 +51,10 @@ class Accelerator(wiring.Component):
     All members of Engine but the weight stream, and the controller's pins (``o_cke`` to ``i_dq``).
     """
 
-    def __init__(self, config: EngineConfig, part: SdramPart, clk_hz: int | Fraction, *,
-                 read_delay: int = 0):
+    def __init__(self, config: EngineConfig, part: SdramPart, *, read_delay: int = 0):
         self._engine = Engine(config)
-        self._memory = SdramController(part, clk_hz, fifo_depth=FIFO_DEPTH, read_delay=read_delay)
+        self._memory = SdramController(part, FASTEST_HZ, fifo_depth=FIFO_DEPTH,
+                                       schedule=memory_schedule(part, read_delay))
         members = {"i_go": In(1), "i_check": In(1), "o_checked": Out(1), "o_crc": Out(32),
                    "o_ready": Out(1), "o_running": Out(1)}
         self._outer = [n for n in self._engine.signature.members if n != "i_weights"]

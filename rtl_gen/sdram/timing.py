@@ -82,6 +82,12 @@ class SdramPart:
     def n_words(self) -> int:
         return 1 << self.address_bits
 
+    def cycles_between(self, slowest_hz: int | Fraction,
+                       fastest_hz: int | Fraction) -> SdramCycles:
+        """Timings that hold at every clock from ``slowest_hz`` to ``fastest_hz``."""
+        slow, fast = self.cycles(slowest_hz), self.cycles(fastest_hz)
+        return dataclasses.replace(fast, refresh=slow.refresh, ras_max=slow.ras_max)
+
     def cycles(self, clk_hz: int | Fraction) -> SdramCycles:
         """The timings at a clock: minima rounded up, maxima rounded down.
 
