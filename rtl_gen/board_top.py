@@ -9,9 +9,10 @@ from amaranth.lib.wiring import In, Out
 
 from .leaf import leaf
 from .pll import Pll, PllSetting
+from .sdram.pads import SdramPads
 from .uart import UartRx, UartTx
 
-__all__ = ["BoardTop"]
+__all__ = ["BoardTop", "StreamingBoardTop"]
 
 
 class BoardTop(wiring.Component):
@@ -115,4 +116,39 @@ class BoardTop(wiring.Component):
             self.led1.eq(busy),
             self.led2.eq(lost),
         ]
+        self._memory(m, link, engine)
         return m
+
+    def _memory(self, m, link, engine):
+        """Hook: what an engine with off-chip memory has besides."""
+
+
+class StreamingBoardTop(BoardTop):
+    """The same with an SDRAM, which the host fills through the link.
+
+    Parameters
+    ----------
+    engine : Accelerator
+        Its ``read_delay`` has ``SdramPads.READ_DELAY`` in it.
+    host_link : WeightLink
+    All others of BoardTop.
+
+    Members
+    -------
+    sdram_* : one IOPort a pin, made by SdramPads; the chip gets the inverse of ``sync``'s clock
+    """
+
+    def _memory(self, m, link, engine):
+        m.submodules.sdram_pads = SdramPads(engine)
+        wiring.connect(m, link.o_write, engine.i_write)
+        m.d.comb += [
+            engine.i_write_start.eq(link.o_write_start),
+            engine.i_write_base.eq(link.o_write_base),
+            engine.i_base.eq(link.o_base),
+            engine.i_words.eq(link.o_words),
+            engine.i_go.eq(link.o_go),
+            engine.i_check.eq(link.o_check),
+            link.i_checked.eq(engine.o_checked),
+            link.i_crc.eq(engine.o_crc),
+            link.i_ready.eq(engine.o_ready),
+        ]

@@ -21,6 +21,8 @@ class Command(enum.IntEnum):
 
     IDENTIFY = 1
     RUN = 2
+    WRITE = 3  # devices with weights in off-chip memory (weight_link.py)
+    CHECK = 4
 
 
 class Status(enum.IntEnum):
@@ -31,10 +33,15 @@ class Status(enum.IntEnum):
     BAD_LENGTH = 2
     BAD_CHECKSUM = 3
     TIMEOUT = 4
+    NO_WEIGHTS = 5
+    BAD_ADDRESS = 6
+    NOT_READY = 7
 
 
 class HostLink(wiring.Component):
     """Answers requests one at a time: who are you, and run this image.
+
+    The methods whose docstrings begin with "Hook" are what a link with more commands overrides.
 
     Parameters
     ----------
@@ -81,9 +88,10 @@ class HostLink(wiring.Component):
         self._image_bytes = h * w * c
         if self._image_bytes >= 1 << 24:
             raise ValueError(f"An image must have less than 2**24 bytes, not {self._image_bytes}")
+        version, tail = self._identity_tail()
         self._identity = b"".join((
-            MAGIC, bytes([VERSION]), digest, h.to_bytes(2, "little"), w.to_bytes(2, "little"),
-            bytes([c]), self._n_classes.to_bytes(2, "little"),
+            MAGIC, bytes([version]), digest, h.to_bytes(2, "little"), w.to_bytes(2, "little"),
+            bytes([c]), self._n_classes.to_bytes(2, "little"), tail,
         ))  # fmt: skip
         super().__init__({
             "i": In(stream.Signature(8)),
@@ -95,7 +103,36 @@ class HostLink(wiring.Component):
             "i_class": In(16),
             "o_logit_addr": Out(range(self._n_classes)),
             "i_logit_data": In(signed(32)),
-        })  # fmt: skip
+        } | self._more_members())  # fmt: skip
+
+    def _identity_tail(self) -> tuple[int, bytes]:
+        """Hook: version of the protocol, and what follows the number of classes."""
+        return VERSION, b""
+
+    def _more_members(self) -> dict:
+        """Hook: members besides those above."""
+        return {}
+
+    def _judge_run(self, m, fail):
+        """Hook: Elif branches of reasons to refuse an image."""
+
+    def _judge(self, m, length, fail):
+        """Hook: cases of more commands by the length in the header."""
+
+    def _more_states(self, m, crc16, command, took, late, fail):
+        """Hook: states of more commands; they go on to "crc low" or fail."""
+
+    def _must_wait(self, command):
+        """Hook: the request, whatever became of it, put an image into the engine."""
+        return command == Command.RUN
+
+    def _after_checksum(self, m, command, status):
+        """Hook: what else happens in state "finish"."""
+
+    def _answer(self, command):
+        """Hook: (length of the answer but for IDENTIFY's, whether results is it, results)."""
+        run_bytes = 6 + 4 * self._n_classes
+        return run_bytes, command == Command.RUN, Cat(self.i_class, self.i_cycles)
 
     def elaborate(self, platform):
         m = Module()
@@ -175,6 +212,8 @@ class HostLink(wiring.Component):
                     m.next = "image"
                     with m.If(length != self._image_bytes):
                         fail(Status.BAD_LENGTH)
+                    self._judge_run(m, fail)
+                self._judge(m, length, fail)
                 with m.Default():
                     fail(Status.BAD_COMMAND)
         with m.State("image"):
@@ -199,6 +238,7 @@ class HostLink(wiring.Component):
                     m.next = "crc low"
                     with m.If(filling):
                         fail(Status.TIMEOUT, "finish")
+        self._more_states(m, crc16, command, took, late, fail)
         with m.State("crc low"):
             m.d.comb += self.i.ready.eq(1)
             m.d.sync += checksum.eq(byte)
@@ -217,14 +257,16 @@ class HostLink(wiring.Component):
         with m.State("finish"):
             # Whatever became of the request, an image that went in comes out before the answer.
             m.next = "respond"
-            with m.If(command == Command.RUN):
+            with m.If(self._must_wait(command)):
                 m.next = "wait"
+            self._after_checksum(m, command, status)
 
     def _respond(self, m, crc16, status, command):
         """States from the first to the last byte of a response."""
-        run_bytes = 6 + 4 * self._n_classes
+        answer_bytes, is_result, result = self._answer(command)
         header, n_sent, length = Signal(7 * 8), Signal(3), Signal(24)
-        left, results, n_logit = Signal(24), Signal(48), Signal(range(self._n_classes + 1))
+        indices = range(self._n_classes + 1)
+        left, results, n_logit = Signal(24), Signal(len(result)), Signal(indices)
         in_word, identity = Signal(3), Signal(range(len(self._identity)))
         sent = Signal()
         m.d.comb += [sent.eq(self.o.valid & self.o.ready), self.o_logit_addr.eq(n_logit)]
@@ -233,7 +275,7 @@ class HostLink(wiring.Component):
             m.d.comb += [crc16.start.eq(1), length.eq(0)]
             with m.If(status == Status.OK):
                 identify = command == Command.IDENTIFY
-                m.d.comb += length.eq(Mux(identify, len(self._identity), run_bytes))
+                m.d.comb += length.eq(Mux(identify, len(self._identity), answer_bytes))
             check = Signal(8)
             m.d.comb += check.eq(status ^ length[:8] ^ length[8:16] ^ length[16:] ^ 0xFF)
             mark = int.from_bytes(RESPONSE_MARK, "little")
@@ -243,7 +285,7 @@ class HostLink(wiring.Component):
                 n_sent.eq(0),
                 identity.eq(0),
                 n_logit.eq(0),
-                results.eq(Cat(self.i_class, self.i_cycles)),
+                results.eq(result),
                 in_word.eq(6),
             ]
             m.next = "send header"
@@ -270,7 +312,7 @@ class HostLink(wiring.Component):
                     self.o.valid.eq(1),
                     self.o.payload.eq(
                         Mux(
-                            command == Command.RUN,
+                            is_result,
                             results[:8],
                             name.word_select(identity, 8),
                         )

@@ -20,7 +20,7 @@ class SdramPads(wiring.Component):
 
     Parameters
     ----------
-    controller : SdramController
+    controller : SdramController, or what has its pins as members
         Its ``o_*`` and ``i_dq`` are connected; it is a submodule of somebody else.
     clock : str
         Domain whose clock the chip gets: ``sync`` or one of the same rate and another phase.
