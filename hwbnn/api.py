@@ -32,8 +32,8 @@ from .progress import Quiet
 from .report.view import Section
 
 __all__ = ["PATHS", "Checked", "Inference", "Options", "boards", "check", "compare", "compile",
-           "estimate", "infer", "models", "read_report", "report", "synthesise",
-           "synthetic_networks", "verify"]
+           "estimate", "infer", "models", "pack", "read_report", "report", "synthesise",
+           "synthetic_networks", "unpack", "verify"]
 
 PATHS = ("torch-float", "int-model", "rtl-sim")
 
@@ -228,6 +228,66 @@ def _simulate(graph: Graph, program, source, progress: Quiet) -> Inference:
     frac = graph.types()[graph.output].frac
     return Inference("rtl-sim", result.logits, np.asarray(result.classes, np.int64), frac,
                      np.array(result.cycles, np.int64), images.names, images.y)
+
+
+def pack(folder: str | Path, out: str | Path | None = None) -> tuple:
+    """Write a build's weight image to ``out``, ``weights.bin`` in the folder unless given.
+
+    Returns its path and the ``weight_image.WeightImage``.
+
+    Raises
+    ------
+    UserError
+        The machine has all of its weights on chip, or the file cannot be written.
+    StaleError
+        The folder has no plan, or its files do not belong together.
+    """
+    from . import weight_image
+
+    with open_folder(Path(folder), create=False) as build:
+        program, digest = _planned(build)
+        image = weight_image.image_of(program, digest)
+        path = Path(out) if out else build / weight_image.FILE
+        with plain_errors(path):
+            weight_image.write(path, image)
+    return path, image
+
+
+def unpack(folder: str | Path, file: str | Path | None = None) -> tuple:
+    """Read a weight image, check it against a build, and take it apart.
+
+    Returns its path, the ``weight_image.WeightImage`` and a list of ``weight_image.Part``.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged, or of other weights or another machine.
+    StaleError
+        The folder has no plan, or its files do not belong together.
+    """
+    from . import weight_image
+
+    with open_folder(Path(folder), create=False) as build:
+        program, digest = _planned(build)
+        weight_image.image_of(program, digest)
+        path = Path(file) if file else build / weight_image.FILE
+        with plain_errors(path):
+            image = weight_image.read(path)
+    if image.digest != digest:
+        raise UserError("belongs to another network or machine", where=str(path),
+                        hint="give the file that was made from this build")
+    return path, image, weight_image.parts(program, image)
+
+
+def _planned(build):
+    """(program, digest of its weight image) of a folder."""
+    from .weight_image import identity
+
+    for stage in ("check", "plan"):
+        build.check_files(stage)
+    chosen = stages.load_plan(Run(build, stored_options(build), Quiet()))
+    digest = Graph.load(build.root).digest()
+    return chosen.program, identity(digest, chosen.to_json())
 
 
 def boards() -> list:

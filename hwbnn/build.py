@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import boards
 from boards import Board
-from rtl_gen.board_top import BoardTop
+from rtl_gen.board_top import BoardTop, StreamingBoardTop
+from rtl_gen.engine.accelerator import Accelerator
 from rtl_gen.host_link import HostLink
 from rtl_gen.pll import PllSetting, fastest_setting
+from rtl_gen.weight_link import WeightLink
 
 from .cache import Cache, digest
 from .emit import Emitted, emit
@@ -104,13 +107,16 @@ def board_design(
     identity: bytes,
     setting: PllSetting,
     baud: int | None = None,
+    weight_words: int = 0,
+    overlap: bool = False,
 ) -> Emitted:
     """An engine with clocks, serial port and host link, emitted under the name ``board_top``.
 
     Parameters
     ----------
     engine : Component
-        See ``rtl_gen.board_top.BoardTop``.
+        See ``rtl_gen.board_top.BoardTop``; an ``Accelerator`` (see ``hwbnn.external.board_memory``)
+        gets the board's SDRAM and a host link that fills it.
     image : (height, width, channels)
         What the host sends.
     identity : bytes
@@ -119,14 +125,24 @@ def board_design(
         The clock to build for.
     baud : int, optional
         Bit rate; the board's fastest unless given.
+    weight_words : int
+        16-bit words of an Accelerator's weight image.
+    overlap : bool
+        The engine gives a frame's result while it works on the next one.
     """
     height, width, channels = image
     # On its own, the engine's netlist does not depend on identity, clock or bit rate.
-    engine.leaf_name = getattr(engine, "leaf_name", "engine")
-    link = HostLink(
-        height=height, width=width, channels=channels, n_classes=n_classes, digest=identity
-    )
-    top = BoardTop(engine=engine, host_link=link, setting=setting, baud=baud or board.baud)
+    streams = isinstance(engine, Accelerator)
+    engine.leaf_name = getattr(engine, "leaf_name", "accelerator" if streams else "engine")
+    common = {"height": height, "width": width, "channels": channels, "n_classes": n_classes,
+              "digest": identity, "overlap": overlap}  # fmt: skip
+    if streams:
+        address_bits = len(engine.i_base)
+        link = WeightLink(weight_words=weight_words, address_bits=address_bits, **common)
+    else:
+        link = HostLink(**common)
+    kind = StreamingBoardTop if streams else BoardTop
+    top = kind(engine=engine, host_link=link, setting=setting, baud=baud or board.baud)
     return emit(top, "board_top")
 
 
@@ -138,6 +154,7 @@ def build(
     out_dir: Path,
     setting: PllSetting,
     best_clock: bool = False,
+    clock_range: tuple[float, float] = (0, math.inf),
     seed: int = 1,
     options: str = "",
     cache: Cache | None = None,
@@ -156,6 +173,8 @@ def build(
         Take ``setting`` as a target: after routing, give the PLL the fastest setting that the
         routed design meets, above or below the target. Routing is not repeated; its delays do not
         depend on the clock. Without it, a design slower than ``setting`` is an error.
+    clock_range : (float, float)
+        MHz that the design works at; a slower clock is an error, a faster one is not taken.
     seed : int
         Of the placer.
     options : str
@@ -180,7 +199,7 @@ def build(
         emitted, contents, out_dir, cache=cache, options=options, progress=progress
     )
     routed = place_and_route(netlist, board, out_dir, cache=cache, seed=seed, progress=progress)
-    fmax, final = _choose_clock(routed, board, setting, best_clock)
+    fmax, final = _choose_clock(routed, board, setting, best_clock, clock_range)
     progress(f"clock {final.out_mhz:.5g} MHz of {fmax:.5g} MHz reached")
     config = retune(routed.config.read_text(), final)
     routed.config.write_text(config)
@@ -225,7 +244,11 @@ def build_part(
 
 
 def _choose_clock(
-    routed: Routed, board: Board, setting: PllSetting, best_clock: bool
+    routed: Routed,
+    board: Board,
+    setting: PllSetting,
+    best_clock: bool,
+    clock_range: tuple[float, float],
 ) -> tuple[float, PllSetting]:
     """Highest clock in MHz that the routed design allows, and the setting to run it at."""
     # The design's own clock is the one nextpnr derived from the PLL; others must hold as they are.
@@ -246,8 +269,16 @@ def _choose_clock(
     cap, limit = cap_mhz(board, routed.used)
     fmax = min(near[0].achieved_mhz, cap)
     fitting = fastest_setting(setting.in_hz, fmax * 1e6)
+    slowest, fastest = clock_range
+    if best_clock and fmax < slowest:
+        raise TimingError(
+            f"{fmax:.4g} MHz reached, the memory needs {slowest:.4g}",
+            where=near[0].net,
+            fmax_mhz=fmax,
+            slower=None,
+        )
     if best_clock:
-        return fmax, fitting
+        return fmax, fastest_setting(setting.in_hz, min(fmax, fastest) * 1e6)
     if setting.out_mhz > fmax:
         by = f"the data sheet's limit for {limit}" if fmax == cap else "routing"
         raise TimingError(

@@ -284,6 +284,43 @@ def infer(source, images, path, out, **given):
 
 @main.command()
 @click.argument("build")
+@click.option("-o", "out", metavar="FILE.bin", help="File to write. [default: BUILD/weights.bin]")
+def pack(build, out):
+    """Write the weights that a host sends to the board.
+
+    A machine that streams its weights from SDRAM gets them from the host, after every power-up:
+    they are not in the bitstream. BUILD is a folder compiled at least with --stop-after plan; a
+    full compile writes the same file. docs/host-protocol.md says how it is sent and checked.
+
+    \b
+    hwbnn pack build/net-ulx3s-85f
+    hwbnn pack build/net-ulx3s-85f -o /media/card/weights.bin
+    """
+    from . import api, show
+
+    click.echo(show.packed(*api.pack(build, out)), nl=False)
+
+
+@main.command()
+@click.argument("build")
+@click.argument("file", metavar="[FILE.bin]", required=False)
+def unpack(build, file):
+    """Check a weights.bin and list it by step.
+
+    Checks the whole file (length, checksums), takes the stream apart as the hardware does, and
+    compares every word with the weights of BUILD. FILE.bin is BUILD/weights.bin unless given.
+
+    \b
+    hwbnn unpack build/net-ulx3s-85f
+    hwbnn unpack build/net-ulx3s-85f /media/card/weights.bin
+    """
+    from . import api, show
+
+    click.echo(show.unpacked(*api.unpack(build, file)), nl=False)
+
+
+@main.command()
+@click.argument("build")
 def report(build):
     """Write and print a build's report again.
 

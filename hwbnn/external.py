@@ -1,13 +1,28 @@
 """The off-chip memory that a streaming machine reads its weights from, and its exact timing."""
 
-from rtl_gen.engine.accelerator import FIFO_DEPTH, START_DELAY, memory_schedule
-from rtl_gen.sdram.model import ReadStream
-from rtl_gen.sdram.timing import SDRAM_32MB, SdramPart
+import dataclasses
 
+from boards import Board
+from rtl_gen.engine.accelerator import (
+    FASTEST_HZ,
+    FIFO_DEPTH,
+    START_DELAY,
+    Accelerator,
+    memory_schedule,
+)
+from rtl_gen.engine.config import EngineConfig
+from rtl_gen.sdram.model import ReadStream
+from rtl_gen.sdram.pads import SdramPads
+from rtl_gen.sdram.pin_timing import Margins, pin_margins
+from rtl_gen.sdram.timing import PARTS, SDRAM_32MB, SdramPart
+
+from .errors import DoesNotFit, UnsupportedError
 from .pack import segments
 from .program import Program
 
-__all__ = ["stream_length", "weight_source"]
+__all__ = ["CLOCK_PHASE", "BoardMemory", "board_memory", "stream_length", "weight_source"]
+
+CLOCK_PHASE = 180  # degrees by which the chip's clock rises after the outputs change (SdramPads)
 
 
 def stream_length(program: Program) -> int:
@@ -30,3 +45,45 @@ def weight_source(program: Program, part: SdramPart = SDRAM_32MB, read_delay: in
     """The memory's side of the schedule: ``take(earliest, count)`` in engine cycles."""
     return _Shifted(ReadStream(memory_schedule(part, read_delay), words=stream_length(program),
                                fifo_depth=FIFO_DEPTH))
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardMemory:
+    """A board's SDRAM behind its pads.
+
+    ``read_delay`` is the controller's, the pads' registers included.
+    """
+
+    part: SdramPart
+    read_delay: int
+
+    def accelerator(self, config: EngineConfig) -> Accelerator:
+        """The engine with this memory, for ``StreamingBoardTop``."""
+        return Accelerator(config, self.part, read_delay=self.read_delay)
+
+    def margins(self, clk_hz: float) -> Margins:
+        """What data sheets leave at the pins at a clock (docs/sdram.md), for this read delay."""
+        delay = self.read_delay - SdramPads.READ_DELAY
+        return pin_margins(self.part, clk_hz, CLOCK_PHASE, read_delay=delay)
+
+
+def board_memory(board: Board, n_words: int = 0) -> BoardMemory:
+    """The SDRAM of ``board``, with the read delay that is best at the fastest clock.
+
+    Raises
+    ------
+    UnsupportedError
+        The board has none that is known.
+    DoesNotFit
+        It is too small for ``n_words`` 16-bit words.
+    """
+    known = [part for part in PARTS.values() if 2 * part.n_words == board.sdram_bytes]
+    if not known:
+        raise UnsupportedError(f"no SDRAM for streamed weights ({board.sdram_bytes} bytes)",
+                               where=board.name, hint="take a plan with all weights on chip")
+    part = known[0]
+    if n_words > part.n_words:
+        raise DoesNotFit(f"{n_words:,} words of weights, the SDRAM has {part.n_words:,}",
+                         where=board.name)
+    best = pin_margins(part, FASTEST_HZ, CLOCK_PHASE)
+    return BoardMemory(part, best.read_delay + SdramPads.READ_DELAY)

@@ -12,7 +12,7 @@ from .report.quantity import Column, Table, from_json, show
 from .report.render import text_table
 
 __all__ = ["board", "boards", "checked", "compared", "estimated", "families", "finished",
-           "inferred", "synthetic", "verified"]
+           "inferred", "packed", "synthetic", "unpacked", "verified"]
 
 SHOWN_IMAGES = 20  # classes that infer prints
 
@@ -144,6 +144,28 @@ def boards(found) -> str:
         table.add(b.name, b.part, b.budget.comb, b.budget.ff, b.budget.ebr, b.budget.dsp,
                   f"{b.clock_hz / 1e6:g} MHz")
     return _lines(table, "", "--board ulx3s alone means ulx3s-85f; --device names another.")
+
+
+def packed(path: Path, image) -> str:
+    """What was written."""
+    return f"wrote {path} ({_image(image)})\n"
+
+
+def unpacked(path: Path, image, parts: list) -> str:
+    """A row per step."""
+    table = Table(Column("step"), Column("from word"), Column("words"), Column("segments"),
+                  Column("weights"), Column("dense weights"), Column("constants"))
+    for part in parts:
+        table.add(part.step, part.start, part.words, part.segments,
+                  *(part.memory_words[k] for k in ("weights", "dense_weights", "constants")))
+    total = f"{path}: {_image(image)}, all of it as the network says"
+    return _lines(table, "", "weights, dense weights, constants: words of the engine's memories",
+                  total)
+
+
+def _image(image) -> str:
+    size = 2 * len(image.words)
+    return f"{len(image.words):,} words, {size:,} bytes, CRC-32 {image.crc32:08x}"
 
 
 def families(found: dict) -> str:

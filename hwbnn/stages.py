@@ -275,13 +275,19 @@ def build(run):
     board = flow.get_board(options.board, options.device)
     c, h, w = input_shape(graph)
     setting = fastest_setting(board.clock_hz, (options.freq or DEFAULT_MHZ) * 1e6)
+    streamed, files, more = None, [], {}
+    if chosen.config.streams:
+        streamed = _Streamed(run, graph, chosen, board, setting)
+        files, more = [streamed.path], {"clock_range": streamed.clock_range}
     emitted = flow.board_design(
-        Engine(chosen.config),
+        streamed.engine if streamed else Engine(chosen.config),
         board=board,
         image=(h, w, c),
         n_classes=graph.types()[graph.output].shape[0],
-        identity=bytes.fromhex(graph.digest())[:8],
+        identity=streamed.digest if streamed else bytes.fromhex(graph.digest())[:8],
         setting=setting,
+        weight_words=len(streamed.image.words) if streamed else 0,
+        overlap=chosen.config.overlap,
     )
     folder = clear(run.folder / "build")
     result = flow.build(
@@ -294,11 +300,42 @@ def build(run):
         seed=options.seed,
         cache=Cache(enabled=options.cache),
         progress=run.progress.line,
+        **more,
     )
     bit = run.folder / f"{Path(options.checkpoint).stem}-{board.name}.bit"
     shutil.copyfile(folder / flow.BITSTREAM, bit)
     facts = dataclasses.asdict(result) | {"target_mhz": setting.out_mhz, "file": bit.name}
-    return [folder, bit], json.loads(json.dumps(facts))
+    if streamed:
+        facts["weights"] = streamed.facts(result.clock_mhz)
+    return [folder, bit, *files], json.loads(json.dumps(facts))
+
+
+class _Streamed:
+    """What the board of a machine with streamed weights has besides: memory, weights.bin."""
+
+    def __init__(self, run, graph: Graph, chosen, board, setting):
+        from rtl_gen.engine.accelerator import FASTEST_HZ, SLOWEST_HZ
+
+        from . import weight_image
+        from .external import board_memory
+
+        self.clock_range = (SLOWEST_HZ / 1e6, FASTEST_HZ / 1e6)
+        if not SLOWEST_HZ <= setting.out_hz <= FASTEST_HZ:
+            low, high = self.clock_range
+            raise UserError(f"streamed weights work from {low:g} to {high:g} MHz",
+                            where=f"--freq {setting.out_mhz:g}")
+        self.digest = weight_image.identity(graph.digest(), chosen.to_json())
+        self.image = weight_image.image_of(chosen.program, self.digest)
+        self._memory = board_memory(board, len(self.image.words))
+        self.engine = self._memory.accelerator(chosen.config)
+        self.path = run.folder / weight_image.FILE
+        weight_image.write(self.path, self.image)
+
+    def facts(self, clock_mhz: float) -> dict:
+        margins = self._memory.margins(clock_mhz * 1e6)
+        return {"file": self.path.name, "words": len(self.image.words),
+                "crc32": self.image.crc32, "sdram": self._memory.part.name,
+                "margins_ns": dataclasses.asdict(margins)}
 
 
 # -- report --------------------------------------------------------------------------------------

@@ -53,6 +53,9 @@ class HostLink(wiring.Component):
         Eight bytes that tell this build from others.
     timeout : int
         Cycles of waiting for a byte after which a half-received request is given up.
+    overlap : bool
+        The engine gives a frame's result while it takes the next one: every image is followed by
+        one of arbitrary pixels, whose result is dropped.
 
     Members
     -------
@@ -72,10 +75,12 @@ class HostLink(wiring.Component):
         Memory of logits; data comes one cycle after its address.
     """
 
-    def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 24):
+    def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 24,
+                 overlap=False):
         self._shape = tuple(operator.index(n) for n in (height, width, channels))
         self._n_classes = operator.index(n_classes)
         self._timeout = operator.index(timeout)
+        self._overlap = bool(overlap)
         if len(digest) != 8:
             raise ValueError(f"Digest must have 8 bytes, not {len(digest)}")
         limits = (("height", 1 << 16), ("width", 1 << 16), ("channels", 1 << 8))
@@ -136,6 +141,8 @@ class HostLink(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # results to come, and whether a frame is in the engine that the next one pushes out
+        self._missing, self._behind = Signal(2, name="missing"), Signal(name="behind")
         m.submodules.crc = crc16 = crc.Processor(CRC16_IBM_3740(data_width=8))
         status, command = Signal(8), Signal(8)
         took = Signal()
@@ -150,13 +157,20 @@ class HostLink(wiring.Component):
 
         m.d.sync += self.o_start.eq(0)
         done = Signal()
-        with m.If(self.o_start):
-            m.d.sync += done.eq(0)
-        with m.Elif(self.i_done):
-            m.d.sync += done.eq(1)
+        if self._overlap:
+            m.d.comb += done.eq(self._missing == 0)
+            with m.If(self.i_done & ~done):
+                m.d.sync += self._missing.eq(self._missing - 1)
+        else:
+            with m.If(self.o_start):
+                m.d.sync += done.eq(0)
+            with m.Elif(self.i_done):
+                m.d.sync += done.eq(1)
 
         with m.FSM():
             self._receive(m, crc16, status, command, took, late)
+            if self._overlap:
+                self._push(m)
             with m.State("wait"), m.If(done):
                 m.next = "respond"
             self._respond(m, crc16, status, command)
@@ -213,6 +227,8 @@ class HostLink(wiring.Component):
                     with m.If(length != self._image_bytes):
                         fail(Status.BAD_LENGTH)
                     self._judge_run(m, fail)
+                    if self._overlap:
+                        m.d.sync += self._missing.eq(Mux(self._behind, 2, 1))
                 self._judge(m, length, fail)
                 with m.Default():
                     fail(Status.BAD_COMMAND)
@@ -258,8 +274,20 @@ class HostLink(wiring.Component):
             # Whatever became of the request, an image that went in comes out before the answer.
             m.next = "respond"
             with m.If(self._must_wait(command)):
-                m.next = "wait"
+                m.next = "push" if self._overlap else "wait"
             self._after_checksum(m, command, status)
+
+    def _push(self, m):
+        """The state that makes the engine take one frame more."""
+        pixels = self._shape[0] * self._shape[1]
+        n_pushed = Signal(range(pixels))
+        with m.State("push"):
+            m.d.comb += self.o_pixel.valid.eq(1)
+            with m.If(self.o_pixel.ready):
+                m.d.sync += n_pushed.eq(n_pushed + 1)
+                with m.If(n_pushed == pixels - 1):
+                    m.d.sync += [n_pushed.eq(0), self._behind.eq(1)]
+                    m.next = "wait"
 
     def _respond(self, m, crc16, status, command):
         """States from the first to the last byte of a response."""

@@ -74,7 +74,10 @@ class WeightLink(HostLink):
         self._left = Signal(24, name="payload_left")
         self._fields = Signal(8 * CHECK_BYTES, name="fields")  # the last byte on top
         self._equal = Signal(name="equal")
-        return super().elaborate(platform)
+        m = super().elaborate(platform)
+        with m.If(~self.o_go):  # the engine is reset
+            m.d.sync += self._behind.eq(0)
+        return m
 
     @property
     def _expected(self):

@@ -45,9 +45,13 @@ class Margins:
 
 
 def pin_margins(
-    part: SdramPart, clk_hz: float, phase: float, pads: PadTiming | None = None
+    part: SdramPart, clk_hz: float, phase: float, pads: PadTiming | None = None,
+    read_delay: int | None = None,
 ) -> Margins:
-    """Margins when the chip's clock rises ``phase`` degrees (0 to 360) after the outputs change."""
+    """Margins when the chip's clock rises ``phase`` degrees (0 to 360) after the outputs change.
+
+    A ``read_delay`` that is given is kept.
+    """
     pads = pads or PadTiming()
     if not 0 < phase <= 360:
         raise ValueError(f"The phase must be above 0 and at most 360 degrees, not {phase}")
@@ -59,8 +63,8 @@ def pin_margins(
     last = after + period + part.t_oh + pads.loop_min
     # the controller counts from a chip clock in phase, a period after the outputs change
     choices = []
-    for read_delay in range(-1, 3):
-        edge = (2 + read_delay) * period
-        choices.append((min(edge - first, last - edge), edge - first, last - edge, read_delay))
-    _least, setup, hold, read_delay = max(choices)
-    return Margins(*command, setup, hold, read_delay)
+    for delay in range(-1, 3) if read_delay is None else (read_delay,):
+        edge = (2 + delay) * period
+        choices.append((min(edge - first, last - edge), edge - first, last - edge, delay))
+    _least, setup, hold, delay = max(choices)
+    return Margins(*command, setup, hold, delay)

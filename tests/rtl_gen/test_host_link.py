@@ -17,10 +17,11 @@ TIMEOUT = 400
 class Bench:
     """A ``HostLink`` with an engine of Python behind it and random gaps on every stream."""
 
-    def __init__(self, seed, channels=C):
+    def __init__(self, seed, channels=C, **options):
         self.rng = random.Random(seed)
         self.dut = HostLink(
-            height=H, width=W, channels=channels, n_classes=N, digest=DIGEST, timeout=TIMEOUT
+            height=H, width=W, channels=channels, n_classes=N, digest=DIGEST, timeout=TIMEOUT,
+            **options,
         )
         self.sent = bytearray()  # what the device answered
         self.pixels, self.images = [], []
@@ -96,6 +97,35 @@ class Bench:
         sim.run()
 
 
+class OverlapBench(Bench):
+    """Its engine gives a frame's result, the sum of its pixels, while it takes the next one.
+
+    That is ``late`` cycles after it took ``at`` pixels of the next one.
+    """
+
+    def __init__(self, seed, at, late):
+        super().__init__(seed, overlap=True)
+        self.at, self.late = at, late
+
+    async def _engine(self, ctx):
+        dut, busy = self.dut, 0
+        while True:
+            at_start = len(self.pixels) % (H * W) == 0
+            ctx.set(dut.o_pixel.ready, not (at_start and busy) and self.rng.random() < 0.6)
+            ctx.set(dut.i_done, busy == 1)
+            _, _, valid, ready, pixel = await ctx.tick().sample(
+                dut.o_pixel.valid, dut.o_pixel.ready, dut.o_pixel.payload
+            )
+            busy = max(busy - 1, 0)
+            if valid and ready:
+                self.pixels.append(pixel)
+                frame, n_in = divmod(len(self.pixels) - 1, H * W)
+                if frame and n_in + 1 == self.at:
+                    busy = self.late
+                    last = self.pixels[(frame - 1) * H * W : frame * H * W]
+                    ctx.set(dut.i_cycles, sum(last))
+
+
 def pixels_of(image, channels=C):
     return [int.from_bytes(image[k : k + channels], "little")
             for k in range(0, len(image), channels)]  # fmt: skip
@@ -138,6 +168,26 @@ def test_images_with_nasty_bytes_back_to_back(channels):
     bench.run(script)
     assert bench.images == [pixels_of(image, channels) for image in images]
     assert len(bench.pixels) == H * W * len(images)
+
+
+@pytest.mark.parametrize(("at", "late"), [(3, 1), (H * W, 1), (H * W, 50), (H * W - 1, 7)])
+def test_an_engine_that_overlaps_frames_answers_every_image(at, late):
+    bench = OverlapBench(6, at, late)
+    rng = random.Random(6)
+    images = [rng.randbytes(H * W * C) for _ in range(4)]
+
+    async def script(ctx):
+        for k, image in enumerate(images):
+            if k == 2:
+                with pytest.raises(host.LinkError, match="TIMEOUT"):
+                    broken = host.request(Command.RUN, image)[:20]
+                    host.parse_response(await bench.ask(ctx, broken, gaps=0.0))
+            answer = await bench.ask(ctx, host.request(Command.RUN, image))
+            result = host.parse_result(host.parse_response(answer))
+            assert result.cycles == sum(pixels_of(image))
+
+    bench.run(script)
+    assert len(bench.pixels) == 2 * (len(images) + 1) * H * W
 
 
 def flipped(frame, position):
