@@ -180,7 +180,11 @@ class WeightLink(HostLink):
                 self.o_words.eq(words),
             ]
             m.next = "start reading"
-            with m.If((words == 0) | self._outside(m, base, words)):
+            outside = self._outside(m, base, words)
+            # an engine that got less than it waits for would never answer
+            with m.If(words != self._weight_words):
+                fail(Status.BAD_LENGTH)
+            with m.Elif(outside):
                 fail(Status.BAD_ADDRESS)
         with m.State("start reading"):
             m.d.comb += self.o_check.eq(1)

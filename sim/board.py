@@ -12,15 +12,73 @@ from boards import Board
 from hwbnn import tools
 from hwbnn.emit import Emitted, verilog_for_sim
 from hwbnn.errors import ToolError
+from rtl_gen.sdram.pin_timing import PadTiming
+from rtl_gen.sdram.timing import SdramPart
 
 from .netlist import CELLS, WARNINGS
+from .sdram import CHIP, chip_timing
 
-__all__ = ["board_sources", "talk"]
+__all__ = ["board_sources", "talk", "with_chip"]
+
+CHIP_WORDS = 1 << 16  # of the chip's array that is simulated
+CHIP_TOP = """`timescale 1ps / 1ps
+module with_chip (
+    input clk25, input reset, input uart_rx, output uart_tx, output wifi_gpio0,
+    output led0, output led1, output led2
+);
+    wire PINS;
+    wire drives;
+    wire [15:0] from_chip;
+    reg half_driven = 0, driven = 0;
+    reg [15:0] half_way, arriving;
+    DESIGN board (
+        .clk25(clk25), .reset(reset), .uart_rx(uart_rx), .uart_tx(uart_tx),
+        .wifi_gpio0(wifi_gpio0), .led0(led0), .led1(led1), .led2(led2), CONNECTED
+    );
+    sdr_sdram #(SETTINGS) chip (
+        .clk(sdram_clk), .cke(sdram_cke), .cs_n(sdram_cs_n), .ras_n(sdram_ras_n),
+        .cas_n(sdram_cas_n), .we_n(sdram_we_n), .ba({BA}), .a({A}), .dqm({DQM}), .dq_i({DQ}),
+        .dq_i_en(sdram_ras_n & ~sdram_cas_n & ~sdram_we_n), .dq_o(from_chip), .dq_o_en(drives)
+    );
+    // from the chip's clock at the FPGA to its data at the input registers: more than a cycle, and
+    // the simulator drops what changes again within a delay
+    always @({drives, from_chip}) {half_driven, half_way} <= #HALF {drives, from_chip};
+    always @({half_driven, half_way}) {driven, arriving} <= #HALF {half_driven, half_way};
+    assign {DQ} = driven ? arriving : 16'bz;
+endmodule
+"""
 
 
 def board_sources(emitted: Emitted, out_dir: Path) -> tuple[Path, ...]:
-    """Verilog of a ``board_design`` before synthesis, with a model of its PLL."""
-    return (*verilog_for_sim(emitted, out_dir), CELLS / "EHXPLLL.v")
+    """Verilog of a ``board_design`` before synthesis, with models of its PLL and pads."""
+    cells = [CELLS / "EHXPLLL.v"]
+    if "SCLK" in emitted.modules[emitted.top]:
+        cells += [CELLS / "pads.v", CELLS / "ODDRX1F.v"]
+    return (*verilog_for_sim(emitted, out_dir), *cells)
+
+
+def with_chip(
+    design: str, out_dir: Path, *, board: Board, part: SdramPart, clk_hz
+) -> tuple[Path, ...]:
+    """Verilog of a top ``with_chip``: the board's design and the strict SDRAM chip at its pins.
+
+    Read data comes as late as data sheets allow (``PadTiming``); everything else takes no time.
+    """
+    pins = [pin.port for pin in board.pins if pin.port.startswith("sdram_")]
+    settings = {"ROW_BITS": part.row_bits, "COLUMN_BITS": part.column_bits,
+                "BANK_BITS": part.bank_bits, "WORDS": CHIP_WORDS} | chip_timing(part, clk_hz)
+    text = CHIP_TOP.replace("DESIGN", design).replace("PINS", ", ".join(pins))
+    text = text.replace("CONNECTED", ", ".join(f".{pin}({pin})" for pin in pins))
+    text = text.replace("SETTINGS", ", ".join(f".{k}(64'd{v})" if v >= 1 << 31 else f".{k}({v})"
+                                              for k, v in settings.items()))
+    text = text.replace("HALF", str(round(500 * (part.t_ac + PadTiming().loop_max))))
+    for name, width in (("BA", 2), ("DQM", 2), ("DQ", 16), ("A", 13)):
+        bits = ", ".join(f"sdram_{name.lower()}{bit}" for bit in reversed(range(width)))
+        text = text.replace(f"{{{name}}}", f"{{{bits}}}")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    top = out_dir / "with_chip.v"
+    top.write_text(text)
+    return top, CHIP
 
 
 def talk(

@@ -178,9 +178,10 @@ CHECK = host.check_request(len(WEIGHTS), CRC)
     [
         (host.write_request(TOP - 1, WEIGHTS[:2]), Status.BAD_ADDRESS),
         (host.write_request(1 << 31, WEIGHTS[:2]), Status.BAD_ADDRESS),
-        (host.check_request(2, 0, TOP - 1), Status.BAD_ADDRESS),
-        (host.check_request(0, 0), Status.BAD_ADDRESS),
-        (host.check_request((1 << 32) - 1, 0, 2), Status.BAD_ADDRESS),
+        (host.check_request(len(WEIGHTS), CRC, TOP - 1), Status.BAD_ADDRESS),
+        (host.check_request(len(WEIGHTS), CRC, (1 << 32) - 1), Status.BAD_ADDRESS),
+        (host.check_request(0, 0), Status.BAD_LENGTH),
+        (host.check_request(len(WEIGHTS) - 1, 0), Status.BAD_LENGTH),
         (host.request(Command.WRITE, bytes(4)), Status.BAD_LENGTH),
         (host.request(Command.WRITE, bytes(7)), Status.BAD_LENGTH),
         (host.request(Command.WRITE, b""), Status.BAD_LENGTH),

@@ -1,0 +1,198 @@
+# amaranth: UnusedElaboratable=no
+"""A whole board that streams its weights, as its host sees it, on the strict SDRAM chip."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hwbnn import golden
+from hwbnn import host_protocol as host
+from hwbnn.build import board_design, get_board
+from hwbnn.cache import Cache
+from hwbnn.errors import DoesNotFit, UnsupportedError
+from hwbnn.external import BoardMemory, board_memory, weight_source
+from hwbnn.memory_files import write_images
+from hwbnn.pack import pack
+from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.place import lpf
+from hwbnn.schedule import schedule
+from hwbnn.shape import Shape, derive
+from hwbnn.synth import synthesise
+from hwbnn.weight_image import image_of
+from rtl_gen.engine.accelerator import FASTEST_HZ
+from rtl_gen.host_link import Command
+from rtl_gen.pll import fastest_setting
+from rtl_gen.sdram.timing import SDRAM_32MB
+from sim.board import board_sources, talk, with_chip
+from sim.netlist import netlist_sources
+from sim.random_network import random_network
+
+DIGEST = b"\x00\xffHBhb\x80\x7f"
+BAUD = 6_250_000  # the most that the oscillator allows: less to simulate
+BOARD = get_board("ulx3s")
+SETTING = fastest_setting(BOARD.clock_hz, 100e6)
+
+
+@dataclasses.dataclass
+class Design:
+    """A network on a streaming machine, and the board around it."""
+
+    graph: object
+    program: object
+    memory: BoardMemory
+
+    def __post_init__(self):
+        self.image = image_of(self.program, DIGEST)
+        _c, self.h, self.w = self.graph["image"].op.shape
+        self.n_classes = self.program.layers[-1].out_shape[0]
+        self.emitted = board_design(
+            self.memory.accelerator(self.program.config), board=BOARD,
+            image=(self.h, self.w, 3), n_classes=self.n_classes, identity=DIGEST,
+            setting=SETTING, baud=BAUD, weight_words=len(self.image.words),
+            overlap=self.program.config.overlap,
+        )  # fmt: skip
+
+    def talk(self, frames, sources, name, out_dir):
+        """Answers of the board made of ``sources``, whose design is the module ``name``."""
+        write_images(self.emitted, pack(self.program), out_dir / "images")
+        around = with_chip(name, out_dir, board=BOARD, part=SDRAM_32MB, clk_hz=SETTING.out_hz)
+        return talk((*around, *sources), "with_chip", frames, board=BOARD, out_dir=out_dir,
+                    images=out_dir / "images", baud=BAUD)  # fmt: skip
+
+
+def small(read_delay=None):
+    network = random_network(np.random.default_rng(3), max_channels=12, size=6, max_blocks=1,
+                             classes=3)  # fmt: skip
+    _folded, graph = lower_to_integers(network.graph)
+    memory = board_memory(BOARD)
+    if read_delay is not None:
+        memory = dataclasses.replace(memory, read_delay=read_delay)
+    return Design(graph, derive(graph, Shape(8, 4, 1, 4), stream=True), memory)
+
+
+def run(image):
+    return host.request(Command.RUN, image.tobytes())
+
+
+def refused(answer, status):
+    with pytest.raises(host.LinkError, match=status):
+        host.parse_response(answer)
+
+
+def conversation(design):
+    """(frames, images): refusals first, then other weights, then the right ones."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (2, design.h, design.w, 3), dtype=np.uint8)
+    right = design.image
+    other = dataclasses.replace(right, words=right.words.copy())
+    other.words[-4:] ^= 0x55  # the classifier's constants or weights, no header
+    n = len(right.words)
+    frames = [
+        host.request(Command.IDENTIFY),
+        run(images[0]),
+        *host.uploads(right.words, chunk_words=-(-n // 2)),
+        run(images[0]),
+        host.check_request(n, right.crc32 ^ 1),
+        run(images[0]),
+        host.check_request(n, right.crc32),
+        *map(run, images),
+        *host.uploads(other.words[n // 2 :], base=n // 2),
+        host.check_request(n, right.crc32),
+        run(images[0]),
+        host.check_request(n, other.crc32),
+        run(images[0]),
+        *host.uploads(right.words),
+        host.check_request(n, right.crc32),
+        *map(run, images),
+    ]
+    return frames, images, other
+
+
+def expect(design, answers, images, other):
+    expected = golden.run(design.graph, images)
+    cycles = schedule(design.program, source=weight_source(
+        design.program, read_delay=design.memory.read_delay)).frames  # fmt: skip
+    right = design.image
+    identity = host.parse_identity(host.parse_response(answers[0]))
+    assert identity == host.Identity(
+        DIGEST, design.h, design.w, 3, design.n_classes, len(right.words))  # fmt: skip
+    for n in (1, 4, 6, 12):
+        refused(answers[n], "NO_WEIGHTS; write the weight image")
+    checks = {n: host.parse_check(host.parse_response(answers[n])) for n in (5, 7, 11, 13, 16)}
+    crc = right.crc32
+    assert checks == {
+        5: host.Check(False, crc ^ 1, crc), 7: host.Check(True, crc, crc),
+        11: host.Check(False, crc, other.crc32), 13: host.Check(True, other.crc32, other.crc32),
+        16: host.Check(True, crc, crc),
+    }  # fmt: skip
+    results = {n: host.parse_result(host.parse_response(answers[n])) for n in (8, 9, 14, 17, 18)}
+    for n, image in ((8, 0), (9, 1), (17, 0), (18, 1)):
+        assert results[n].logits == tuple(expected.logits[image])
+        assert results[n].label == expected.classes[image]
+        assert results[n].cycles in cycles
+    assert results[14].logits != results[8].logits, "other weights must matter"
+    assert len(answers) == 19
+
+
+def test_a_board_gets_its_weights_from_its_host(tmp_path):
+    design = small()
+    frames, images, other = conversation(design)
+    answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
+    expect(design, answers, images, other)
+
+
+@pytest.mark.slow
+def test_so_does_the_netlist_and_every_pin_has_a_site(tmp_path):
+    design = small()
+    frames, images, other = conversation(design)
+    netlist = synthesise(design.emitted, pack(design.program), tmp_path / "synth",
+                         cache=Cache(enabled=False))  # fmt: skip
+    pins = [port for port in netlist.ports if port.startswith("sdram_")]
+    assert len(pins) == 39
+    assert lpf(BOARD, netlist.ports).count("LOCATE") == len(netlist.ports)
+    gates = netlist_sources(netlist, tmp_path, name="gates")
+    expect(design, design.talk(frames, gates, "gates", tmp_path), images, other)
+
+
+@pytest.mark.slow
+def test_a_read_delay_that_is_wrong_is_found_by_the_check(tmp_path):
+    design = small(read_delay=3)
+    words, crc = design.image.words, design.image.crc32
+    frames = [host.request(Command.IDENTIFY), *host.uploads(words),
+              host.check_request(len(words), crc)]  # fmt: skip
+    answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
+    found = host.parse_check(host.parse_response(answers[-1]))
+    assert not found.ok and found.expected == crc != found.found
+
+
+@pytest.mark.slow
+def test_a_machine_that_overlaps_frames_answers_every_image(tmp_path):
+    network = random_network(np.random.default_rng(1), imagenet=True, max_tau=5, size=32)
+    rng = np.random.default_rng(2)
+    _c, h, w = network.graph["image"].op.shape
+    images = rng.integers(0, 256, (3, h, w, 3), dtype=np.uint8)
+    _folded, graph = lower_to_integers(network.graph, images[:1], Numeric(image_weight_bits=8))
+    base = derive(graph, Shape(16, 4, 1, 4), band=2)
+    program = derive(graph, Shape(16, 4, 1, 4), band=2, stream=True,
+                     overlap=len(base.layers) - 1)  # fmt: skip
+    design = Design(graph, program, board_memory(BOARD))
+    assert program.config.overlap and program.config.streams
+    words, crc = design.image.words, design.image.crc32
+    frames = [host.request(Command.IDENTIFY), *host.uploads(words),
+              host.check_request(len(words), crc), *map(run, images)]  # fmt: skip
+    answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
+    assert host.parse_check(host.parse_response(answers[-4])).ok
+    expected = golden.run(graph, images)
+    for n, answer in enumerate(answers[-3:]):
+        assert host.parse_result(host.parse_response(answer)).logits == tuple(expected.logits[n])
+
+
+def test_memories_that_do_not_do_are_refused():
+    memory = board_memory(BOARD, SDRAM_32MB.n_words)
+    assert (memory.part, memory.read_delay) == (SDRAM_32MB, 2)
+    assert memory.margins(FASTEST_HZ).least > 0.5
+    with pytest.raises(DoesNotFit, match="16,777,217 words of weights, the SDRAM has 16,777,216"):
+        board_memory(BOARD, SDRAM_32MB.n_words + 1)
+    with pytest.raises(UnsupportedError, match="no SDRAM for streamed weights"):
+        board_memory(dataclasses.replace(BOARD, sdram_bytes=0))
