@@ -122,6 +122,8 @@ def _coarse(layers: list[Layer], prefix: int, band: int) -> Iterator[Piece]:
         while progress.done[prefix - 1] < layers[prefix - 1].out_shape[1]:
             for i, layer in enumerate(layers[:prefix]):
                 target = progress.possible(layer)
+                # no jumps, not even at the map's end: rings stay as short as in its middle
+                target = min(target, progress.done[i] + max(band, 2))
                 if i == 0:
                     target = min(height, progress.done[0] + band)
                 if target > progress.done[i]:

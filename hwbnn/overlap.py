@@ -5,7 +5,7 @@ arrays busy. Which piece runs when is decided here, once, from estimates: the pr
 list, and its exact cycles follow from it (hwbnn/schedule.py).
 """
 
-from rtl_gen.engine.config import STREAM_BITS, EngineConfig
+from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.stem_model import StemTimes
 
 from .geometry import geometry
@@ -15,7 +15,8 @@ from .order import Piece
 __all__ = ["interleave", "split"]
 
 OVERHEAD = 50  # cycles of set-up and drain of a step, about
-LIMIT = 2000  # cycles a piece may take, so that neither side waits long for the other
+NEVER = 1 << 60
+LIMIT = 1000  # cycles a piece may take, so that neither side waits long for the other
 
 
 def split(piece: Piece, layer: Layer, config: EngineConfig, limit: int = LIMIT) -> list[Piece]:
@@ -34,7 +35,11 @@ def split(piece: Piece, layer: Layer, config: EngineConfig, limit: int = LIMIT) 
 
 def interleave(front: list[Piece], back: list[Piece], layers: list[Layer],
                config: EngineConfig) -> list[Piece]:
-    """Both lists in one, each in its order: what can run goes first, the front before the back."""
+    """Both lists in one, each in its order.
+
+    The back goes first when its weights come as fast as it uses them, so that the stream of
+    weights rarely stops; then the front, where the stem has made its row; else what can go soonest.
+    """
     stem = StemTimes(config.stem) if config.stem is not None else None
     taken: list[int] = []
     memory = _Memory(config)
@@ -42,17 +47,18 @@ def interleave(front: list[Piece], back: list[Piece], layers: list[Layer],
     front, back = list(front), list(back)
     row_at = stem.next_ready(taken) if stem and front else 0
     while front or back:
-        first = front[0] if front else None
-        ready_front = row_at if first and layers[first.layer].stem else now
-        take_front = first is not None and (
-            not back or ready_front <= now or ready_front <= memory.ready(back[0], layers, now)
-        )
-        piece = front.pop(0) if take_front else back.pop(0)
+        smooth = memory.smooth(back[0], layers) if back else NEVER
+        free = NEVER
+        if front:
+            free = row_at if layers[front[0].layer].stem else now
+        take_back = bool(back) and (smooth <= now or (free > now and smooth <= free))
+        piece = back.pop(0) if take_back else front.pop(0)
         layer = layers[piece.layer]
-        start = ready_front if take_front else now
-        now = max(now, start) + _cycles(piece, layer, config) + OVERHEAD
-        if not take_front and config.streams:
-            now = max(now, memory.taken(piece, layers, now))
+        if take_back:
+            now = memory.run(piece, layers, now)
+        else:
+            now = max(now, free) + _cycles(piece, layer, config)
+        now += OVERHEAD
         if layer.stem:
             taken.append(now)
             if any(layers[p.layer].stem for p in front):
@@ -76,20 +82,29 @@ class _Memory:
         self.config = config
         self.at = 0  # cycle in which all words asked for so far have come
 
-    def _words(self, piece: Piece, layers: list[Layer]) -> int:
-        config, layer = self.config, layers[piece.layer]
-        geo = geometry(layer, config)
-        memories = config.memories()
+    def _words(self, piece: Piece, layer: Layer) -> tuple[int, int]:
+        """16-bit words of a piece, and of its first tile and constants."""
+        config = self.config
+        if not config.streams:
+            return 0, 0
+        parts = config.stream_parts
+        tile = config.lanes * parts["weights" if layer.binary else "dense_weights"]
+        constants = config.lanes * config.const_words * parts["constants"]
+        groups = piece.g1 - piece.g0
+        return groups * (geometry(layer, config).n_ig * tile + constants), tile + constants
+
+    def smooth(self, piece: Piece, layers: list[Layer]) -> int:
+        """First cycle in which the piece can start and not wait for weights."""
+        words, first = self._words(piece, layers[piece.layer])
+        return self.at + max(first, words - _cycles(piece, layers[piece.layer], self.config))
+
+    def run(self, piece: Piece, layers: list[Layer], now: int) -> int:
+        """Start the piece as soon as it can from ``now`` on; when it ends."""
+        layer = layers[piece.layer]
+        words, first = self._words(piece, layer)
+        start = max(now, self.at + first)
+        end = max(start + _cycles(piece, layer, self.config), self.at + words)
         kind = "weights" if layer.binary else "dense_weights"
-        groups = (piece.g1 - piece.g0) * config.lanes
-        bits = groups * geo.n_ig * memories[kind][0]
-        bits += groups * config.const_words * memories["constants"][0]
-        return -(-bits // STREAM_BITS)
-
-    def ready(self, piece: Piece, layers: list[Layer], now: int) -> int:
-        """When half of the piece's weights, or what a ring holds of them, are there."""
-        return self.at + min(self._words(piece, layers), 2000) // 2
-
-    def taken(self, piece: Piece, layers: list[Layer], now: int) -> int:
-        self.at = max(self.at + self._words(piece, layers), now - 2500)
-        return self.at
+        ring = self.config.rings[kind] * self.config.stream_parts[kind]
+        self.at = max(self.at + words, end - ring)
+        return end

@@ -7,6 +7,7 @@ import numpy as np
 from rtl_gen.engine.config import BORDER_CLASSES, STREAM_BITS, STREAM_KINDS, EngineConfig
 
 from . import ints
+from .errors import DoesNotFit
 from .geometry import geometry
 from .layers import Layer
 from .ops import int_ops as I
@@ -28,21 +29,17 @@ def pack(program: Program) -> dict[str, list[int]]:
     images: dict[str, list[int]] = {
         name: [] for name in ("weights", "dense_weights", "constants", "codebooks")
     }
-    packed = set()
-    for step in program.steps:
-        if step.layer.name in packed:
-            continue
-        packed.add(step.layer.name)
-        if step.layer.stem:
-            images |= stem_images(step.layer, program.input_op, config)
-        elif step.layer.binary and config.has_codebook:
-            images["codebooks"] += kernel_ids(step.layer, config)[1]
+    first = {step.layer.name: step for step in reversed(program.steps)}
+    for layer in program.layers:  # in the order in which their places were reserved
+        step = first[layer.name]
+        if layer.stem:
+            images |= stem_images(layer, program.input_op, config)
+        elif layer.binary and config.has_codebook:
+            images["codebooks"] += kernel_ids(layer, config)[1]
         if not step.streamed:
-            if not step.layer.stem:
-                images["weights" if step.layer.binary else "dense_weights"] += _tile_words(
-                    step, config
-                )
-            images["constants"] += _constant_words(step.layer, config)
+            if not layer.stem:
+                images["weights" if layer.binary else "dense_weights"] += _tile_words(step, config)
+            images["constants"] += _constant_words(layer, config)
     images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
     images["loads"] = [
         config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
@@ -241,6 +238,9 @@ def _constant_words(layer: Layer, config: EngineConfig) -> list[int]:
 
 def _step_words(fields: dict[str, int], config: EngineConfig) -> list[int]:
     bits = config.step_word_bits
+    for name, field in config.step_layout:
+        if not 0 <= fields.get(name, 0) < 1 << field.width:
+            raise DoesNotFit(f"{name} = {fields[name]} exceeds {field.width} bits of a step")
     value = config.step_layout.const(fields).as_bits()
     return [(value >> (bits * i)) % (1 << bits) for i in range(config.step_words)]
 

@@ -41,11 +41,10 @@ class Phases:
     count: int
 
     def time(self, i: int) -> int:
+        """When layer ``i`` runs; with ``overlap`` the leading ones from the start of the end on."""
         if self.overlap is None:
             return max(0, i - max(0, self.prefix - 1))
-        if i < self.prefix or i >= self.overlap:
-            return self.overlap - self.prefix
-        return i - self.prefix
+        return self.overlap - self.prefix if i < self.prefix else i - self.prefix
 
     def lag(self, i: int) -> int:
         """Frames that layer ``i`` is behind the leading ones in a turn of the loop."""
@@ -54,10 +53,11 @@ class Phases:
     def live(self, first: int, last: int) -> frozenset[int]:
         """Times from layer ``first`` to the layer ``last`` that reads what it made."""
         start, end = self.time(first), self.time(last)
-        if self.lag(last) == self.lag(first) and first < self.prefix <= last and self.overlap:
-            final = self.overlap - self.prefix
-            return frozenset(range(start, final + 1)) | frozenset(range(end + 1))
-        return frozenset(range(start, end + 1))
+        if self.overlap is None or first >= self.prefix:
+            return frozenset(range(start, end + 1))
+        # the leading layers run beside all of the end; what they hand on lives over the turn
+        beside = frozenset(range(start, self.count - self.prefix))
+        return beside if last < self.prefix else beside | frozenset(range(end + 1))
 
 
 def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases) -> Placement:

@@ -80,6 +80,8 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if overlap is not None and not prefix <= overlap < len(layers):
         raise DoesNotFit(f"layers from {overlap} on cannot overlap the leading {prefix}",
                          hint=f"choose {prefix} to {len(layers) - 1}")
+    if overlap is not None:
+        _check_overlap(layers, prefix, overlap)
     rows = kept_rows(layers, prefix, band)
     phases = Phases(prefix, overlap, len(layers))
     placement = place(layers, config, rows, phases)
@@ -137,6 +139,15 @@ def _ordered(layers, config, rows, prefix, band, overlap) -> list[Piece]:
     back = [q for p in found if p.layer >= overlap for q in split(p, layers[p.layer], config)]
     middle = [p for p in found if prefix <= p.layer < overlap]
     return interleave(front, back, layers, config) + middle
+
+
+def _check_overlap(layers: list[Layer], prefix: int, overlap: int) -> None:
+    """What the leading layers make must be used before the next frame makes it again."""
+    made = {n for x in layers[:prefix] for n in (x.value, x.bits, x.x) if n}
+    for layer in layers[overlap:]:
+        if made & {layer.source, layer.residual}:
+            raise DoesNotFit(f"reads what the leading {prefix} layers make, which the next frame "
+                             "overwrites meanwhile", where=layer.name, hint="overlap fewer layers")
 
 
 def _check_shared(layers: list[Layer]) -> None:

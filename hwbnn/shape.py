@@ -97,7 +97,7 @@ def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> Stem
         return StemConfig(
             lanes=shape.lanes, out_channels=groups * shape.lanes, height=height, width=width,
             weight_bits=op.weight_bits, image_frac=input_op.frac, logic_pairs=logic_pairs,
-            acc_bits=accumulator_bits(op.weight, input_op.offset, input_op.frac),
+            acc_bits=accumulator_bits(op.weight, input_op.offset, input_op.frac), out_rows=1,
         )
     except ValueError as error:
         raise DoesNotFit(str(error), where=first.name) from error

@@ -16,6 +16,7 @@ __all__ = ["ROW_BANKS", "EngineConfig"]
 
 ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
 BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
+COORDINATE_BITS = 9  # rows and columns of a map
 PIXEL_BITS = 24  # three 8-bit channels
 STREAM_BITS = 16  # of a word of the off-chip weight stream
 STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, by segment kind
@@ -239,7 +240,7 @@ class EngineConfig:
 
     @property
     def bit_addr_bits(self) -> int:
-        return _bits(max(self.bit_depth, self.image_depth))
+        return _bits(self.bit_depth if self.stem else max(self.bit_depth, self.image_depth))
 
     @property
     def step_layout(self) -> data.StructLayout:
@@ -255,16 +256,16 @@ class EngineConfig:
                 "last": 1,  # the program's last step
                 "result": 1,  # the frame's logits are stored when it ends
                 "frees_image": 1,  # nobody reads the image after this step
-                "n_og": 12,  # output channel groups of P, less one
-                "n_ig": 12,  # input groups (S channels, K inputs), less one
-                "n_y": 10,  # rows of the range, less one
-                "batch": 5,  # images per weight load, less one; engines so far take one
-                "n_x": 10,  # groups of T pixels issued per row, less one
-                "h_in": 10,
-                "w_in": 10,
-                "w_out": 10,
+                "n_og": 10,  # output channel groups of P, less one
+                "n_ig": 10,  # input groups (S channels, K inputs), less one
+                "n_y": COORDINATE_BITS,  # rows of the range, less one
+                "batch": 3,  # images per weight load, less one; engines so far take one
+                "n_x": COORDINATE_BITS,  # groups of T pixels issued per row, less one
+                "h_in": COORDINATE_BITS,
+                "w_in": COORDINATE_BITS,
+                "w_out": COORDINATE_BITS,
                 "stride2": 1,
-                "row0": 10,  # centre row of the first window
+                "row0": COORDINATE_BITS,  # centre row of the first window
                 "top0": 2,  # row bank of its top row
                 "plane": ba,  # first word of the map read
                 "row0_off": ba,  # where each row bank starts in a plane
@@ -277,8 +278,8 @@ class EngineConfig:
                 "x_step": xa,
                 "const_addr": _bits(self.const_depth),
                 "const_streamed": 1,
-                "prescale": 3,
-                "shift": 3,
+                "prescale": _bits(len(self.prescales)),
+                "shift": _bits(len(self.affine_shifts)),
                 "residual": 1,
                 "f_read": fa,
                 "f_write": fa,
@@ -294,12 +295,10 @@ class EngineConfig:
                 "x_mode": 2,  # 0 none, 1 map, 2 pooled 2x2, 3 channel sums
                 "x_write": xa,
                 "x_write_step": xa,
-                "gsum": 4,
+                "gsum": _bits(len(self.gsum_shifts)),
                 "n_classes": _bits(self.logit_depth),  # of a result, less one
-                "offset0": 14,
-                "offset1": 14,
-                "offset2": 14,
             }
+            | ({} if self.stem else {f"offset{c}": 14 for c in range(3)})
         )
 
     @property

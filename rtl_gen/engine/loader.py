@@ -173,11 +173,11 @@ class WeightLoader(wiring.Component):
         m.d.comb += [
             loads.r_addr.eq(entry_addr),
         ]
-        read = Signal()
         read_address = Signal.like(address, reset_less=True)
-        m.d.sync += [read.eq(reading), read_address.eq(address)]
-        for block in (weights, dense):
-            m.d.comb += [block.r_en.eq(read), block.r_addr.eq(read_address)]
+        m.d.sync += read_address.eq(address)
+        for block, is_kind in ((weights, ~entry.dense), (dense, entry.dense)):
+            m.d.sync += block.r_en.eq(reading & is_kind)
+            m.d.comb += block.r_addr.eq(read_address)
         code_done = Signal(init=1)
         if config.has_codebook:
             self._codebook(m, ram("codebooks"), weights.r_data, entry, code_done)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwbnn.errors import UnsupportedError
+from hwbnn.errors import DoesNotFit, UnsupportedError
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive
@@ -13,13 +13,14 @@ from sim.random_network import random_network
 SHAPE = Shape(16, 4, 1, 4)
 
 
-def drawn(seed, band, size):
+def drawn(seed, band, size, channels=40, blocks=3, **recipe):
     rng = np.random.default_rng(seed)
-    network = random_network(rng, imagenet=True, max_tau=5, size=size)
+    network = random_network(rng, imagenet=True, max_tau=5, size=size, max_channels=channels,
+                             max_blocks=blocks)
     _c, h, w = network.graph["image"].op.shape
     images = rng.integers(0, 256, (3, h, w, 3), dtype=np.uint8)
     _folded, graph = lower_to_integers(network.graph, images[:1], Numeric(image_weight_bits=8))
-    return graph, images, derive(graph, SHAPE, band=band)
+    return graph, images, derive(graph, SHAPE, band=band, **recipe)
 
 
 # the second network's maps between its first layers are rings that turn several times
@@ -33,6 +34,32 @@ def test_frames_equal_the_integer_network_in_the_cycles_predicted(seed, band, si
         assert any(kept[name] < rows for name, rows in whole.items()), "no ring to prove"
     run = simulate(program, graph, images, simulator=build_simulator(program.config))
     assert run.cycles == predicted.frames, f"seed {seed}"
+
+
+def check(graph, images, program, seed):
+    predicted = schedule(program)
+    run = simulate(program, graph, images, simulator=build_simulator(program.config))
+    assert run.cycles == predicted.frames, f"seed {seed}"
+    assert np.diff(run.starts)[-1] == predicted.interval, f"seed {seed}"
+
+
+def test_weights_from_sdram_and_two_frames_at_once():
+    """Every weight behind the first layers comes from the strict chip; ends overlap beginnings."""
+    graph, images, program = drawn(32, 2, 48, channels=60, blocks=6, stream=True, overlap=6)
+    assert any(step.lag for step in program.steps)
+    assert any(step.n_og < step.of_og and not step.lag for step in program.steps)
+    check(graph, images, program, 32)
+
+
+def test_an_end_that_reads_what_the_beginning_makes_is_refused():
+    with pytest.raises(DoesNotFit, match="the next frame overwrites"):
+        drawn(34, 2, 48, channels=60, blocks=6, stream=True, overlap=6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "overlap"), [(32, 7), (33, 6), (33, 7), (34, 7), (7, None)])
+def test_more_streaming_networks(seed, overlap):
+    check(*drawn(seed, 2, 48, channels=60, blocks=6, stream=True, overlap=overlap), seed)
 
 
 @pytest.mark.slow
