@@ -248,6 +248,8 @@ def pack(folder: str | Path, out: str | Path | None = None) -> tuple:
         program, digest = _planned(build)
         image = weight_image.image_of(program, digest)
         path = Path(out) if out else build / weight_image.FILE
+        if not path.parent.is_dir():
+            raise UserError("no such folder", where=str(path.parent), hint="give another -o")
         with plain_errors(path):
             weight_image.write(path, image)
     return path, image
