@@ -1,0 +1,79 @@
+"""Full-size ImageNet networks: made, compiled and simulated bit-exact, whole 224x224 frames.
+
+    python benchmarks/imagenet/run.py [--work DIR] [--frames N] [NAME ...]
+
+Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
+unless every step's memory words, every logit and every cycle are as the integer network and the
+schedule say), and its report is kept. Writes results.json beside this file after each network.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("snn-r18-tau5", "snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18",
+         "reactnet-34")
+OPTIONS = ("--board", "ulx3s", "--feature-bits", "11")
+
+
+def hwbnn(*arguments: str) -> float:
+    """Run a command of hwbnn; seconds. Its failure is ours."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "hwbnn", *arguments], check=True)
+    return time.monotonic() - start
+
+
+def measure(name: str, work: Path, frames: int) -> dict:
+    """Make, compile and simulate one network; what its report says."""
+    checkpoint, out = work / f"{name}.pth", work / name
+    if not checkpoint.exists():
+        hwbnn("models", "synth", name, "-o", str(checkpoint))
+    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--frames", str(frames),
+                    "--stop-after", "verify", "-o", str(out))
+    report = json.loads((out / "report.json").read_text())
+    verify = json.loads((out / "sim" / "verify.json").read_text())
+    words = (out / "sim" / "sdram.hex").read_text().count("\n")
+    starts = verify["starts"]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "seconds": round(seconds),
+        "stages": {s["name"]: [round(s["seconds"], 1), s["peak_bytes"] >> 20]
+                   for s in report["stages"]},
+        "machine": report["machine"]["shape"],
+        "estimate": {k: v["estimate"]["value"] for k, v in report["resources"].items()},
+        "frames": frames,
+        "interval_rtl_sim": starts[-1] - starts[-2] if frames > 1 else None,
+        "latency_rtl_sim": verify["cycles"][-1],
+        "words_compared": verify["words_compared"],
+        "sdram_words": words,
+        "logits_sha256": hashlib.sha256(json.dumps(verify["logits"]).encode()).hexdigest(),
+        "layers": {row["name"]: {k: row["cycles"][p]["value"] for k, p in
+                                 (("predicted", "estimate"), ("simulated", "rtl-sim"))}
+                   | {k: row[k]["value"] for k in ("compute", "wait", "overhead")}
+                   | {"bound": row["bound"]} for row in report["layers"]},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--work", type=Path, default=HERE / "work")
+    parser.add_argument("--frames", type=int, default=2)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    results = HERE / "results.json"
+    found = json.loads(results.read_text()) if results.exists() else {}
+    for name in given.names:
+        found[name] = measure(name, given.work, given.frames)
+        results.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{name}: {found[name]['interval_rtl_sim']} cycles between frames (rtl-sim)")
+
+
+if __name__ == "__main__":
+    main()
