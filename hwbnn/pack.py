@@ -239,6 +239,8 @@ def _constant_words(layer: Layer, config: EngineConfig) -> list[int]:
 def _step_words(fields: dict[str, int], config: EngineConfig) -> list[int]:
     bits = config.step_word_bits
     for name, field in config.step_layout:
+        if name.endswith("_step") and fields.get(name) == 1 << field.width:
+            fields = fields | {name: 0}  # one group fills the memory: there is no next one
         if not 0 <= fields.get(name, 0) < 1 << field.width:
             raise DoesNotFit(f"{name} = {fields[name]} exceeds {field.width} bits of a step")
     value = config.step_layout.const(fields).as_bits()
