@@ -51,6 +51,8 @@ def assemble(records: dict, options: dict) -> dict:
     if build:
         doc["clock"] = _clock(build)
         doc["bitstream"] = build["file"]
+        if "weights" in build:
+            doc["weights"] = build["weights"]
     if verify:
         doc["simulation"] = {k: verify[k] for k in ("images", "frames", "words_compared")}
     if "evaluate" in facts:

@@ -72,6 +72,13 @@ def _summary(doc: dict) -> Section:
         facts.append(("machine", doc["machine"]["shape"]))
     if doc.get("bitstream"):
         facts.append(("bitstream", doc["bitstream"]))
+    if doc.get("weights"):
+        weights = doc["weights"]
+        least = min(v for k, v in weights["margins_ns"].items() if k != "read_delay")
+        words = f"{weights['words']:,} words of 16 bits, CRC-32 {weights['crc32']:08x}"
+        facts.append(("weights in SDRAM", f"{weights['file']}, {words}"))
+        how = "by data-sheet arithmetic, not measured (docs/sdram.md)"
+        facts.append(("margin at the SDRAM's pins", f"{least:.2f} ns {how}"))
     section.tables.append(_facts(facts))
     missing = [s for s in ("plan", "verify", "build") if s not in doc["stages_finished"]]
     if missing:
