@@ -62,11 +62,18 @@ def _candidates(graph: Graph, board):
     layers = extract_layers(graph)
     prefix = depth_first(layers)
     for channels, lanes, dense in SHAPES:
+        shape = Shape(channels, lanes, 1, dense)
+        least = _fitting(graph, board, shape, band=min(BANDS), stream=True, overlap=None)
+        if least is None:
+            continue
+        if excess(least.estimate, board.budget, board.budget.comb):
+            yield least  # whatever else is tried takes more
+            continue
         for band in BANDS:
             for overlap in _overlaps(layers, prefix):
                 for stream in (False, True):
-                    made = _fitting(graph, board, Shape(channels, lanes, 1, dense), band=band,
-                                    stream=stream, overlap=overlap)
+                    made = _fitting(graph, board, shape, band=band, stream=stream,
+                                    overlap=overlap)
                     if made is not None:
                         yield made
                         if not excess(made.estimate, board.budget, board.budget.comb):
