@@ -91,7 +91,8 @@ class BoardTop(wiring.Component):
         wiring.connect(m, to_host.r_stream, tx.i)
 
         engine = self._engine
-        m.submodules.engine = leaf(engine, platform) if hasattr(engine, "leaf_name") else engine
+        unit = leaf(engine, platform) if hasattr(engine, "leaf_name") else engine
+        m.submodules.engine = self._resettable(m, link, unit)
         wiring.connect(m, link.o_pixel, engine.i_pixel)
         m.d.comb += [
             engine.i_logit_addr.eq(link.o_logit_addr),
@@ -119,6 +120,21 @@ class BoardTop(wiring.Component):
         self._memory(m, link, engine)
         return m
 
+    @staticmethod
+    def _hold(link):
+        return link.o_hold if hasattr(link, "o_hold") else Const(0)
+
+    def _resettable(self, m, link, unit):
+        """Hook: the engine, in reset while the link says so."""
+        if not hasattr(link, "o_hold"):
+            return unit
+        m.domains.engine = ClockDomain()
+        m.d.comb += [
+            ClockSignal("engine").eq(ClockSignal()),
+            ResetSignal("engine").eq(ResetSignal() | link.o_hold),
+        ]
+        return DomainRenamer("engine")(unit)
+
     def _memory(self, m, link, engine):
         """Hook: what an engine with off-chip memory has besides."""
 
@@ -138,6 +154,9 @@ class StreamingBoardTop(BoardTop):
     sdram_* : one IOPort a pin, made by SdramPads; the chip gets the inverse of ``sync``'s clock
     """
 
+    def _resettable(self, m, link, unit):
+        return unit  # through i_go
+
     def _memory(self, m, link, engine):
         m.submodules.sdram_pads = SdramPads(engine)
         wiring.connect(m, link.o_write, engine.i_write)
@@ -146,7 +165,7 @@ class StreamingBoardTop(BoardTop):
             engine.i_write_base.eq(link.o_write_base),
             engine.i_base.eq(link.o_base),
             engine.i_words.eq(link.o_words),
-            engine.i_go.eq(link.o_go),
+            engine.i_go.eq(link.o_go & ~self._hold(link)),
             engine.i_check.eq(link.o_check),
             link.i_checked.eq(engine.o_checked),
             link.i_crc.eq(engine.o_crc),

@@ -54,8 +54,8 @@ class HostLink(wiring.Component):
     timeout : int
         Cycles of waiting for a byte after which a half-received request is given up.
     overlap : bool
-        The engine gives a frame's result while it takes the next one: every image is followed by
-        one of arbitrary pixels, whose result is dropped.
+        The engine gives a frame's result in the next turn of its program: every image is followed
+        by arbitrary pixels until the result is there, then the engine is reset.
 
     Members
     -------
@@ -71,6 +71,8 @@ class HostLink(wiring.Component):
         there; they stay until the next image is done.
     i_cycles, i_class : In(32), In(16)
         Cycles the image took, and its class.
+    o_hold : Out(1)
+        With ``overlap`` only: keeps the engine, but not its memory of logits, in reset.
     o_logit_addr, i_logit_data : Out(range(n_classes)), In(signed(32))
         Memory of logits; data comes one cycle after its address.
     """
@@ -108,7 +110,7 @@ class HostLink(wiring.Component):
             "i_class": In(16),
             "o_logit_addr": Out(range(self._n_classes)),
             "i_logit_data": In(signed(32)),
-        } | self._more_members())  # fmt: skip
+        } | ({"o_hold": Out(1, init=1)} if self._overlap else {}) | self._more_members())
 
     def _identity_tail(self) -> tuple[int, bytes]:
         """Hook: version of the protocol, and what follows the number of classes."""
@@ -137,12 +139,12 @@ class HostLink(wiring.Component):
     def _answer(self, command):
         """Hook: (length of the answer but for IDENTIFY's, whether results is it, results)."""
         run_bytes = 6 + 4 * self._n_classes
-        return run_bytes, command == Command.RUN, Cat(self.i_class, self.i_cycles)
+        result = self._found if self._overlap else Cat(self.i_class, self.i_cycles)
+        return run_bytes, command == Command.RUN, result
 
     def elaborate(self, platform):
         m = Module()
-        # results to come, and whether a frame is in the engine that the next one pushes out
-        self._missing, self._behind = Signal(2, name="missing"), Signal(name="behind")
+        self._found = Signal(48, name="found")  # the result, with overlap
         m.submodules.crc = crc16 = crc.Processor(CRC16_IBM_3740(data_width=8))
         status, command = Signal(8), Signal(8)
         took = Signal()
@@ -158,9 +160,7 @@ class HostLink(wiring.Component):
         m.d.sync += self.o_start.eq(0)
         done = Signal()
         if self._overlap:
-            m.d.comb += done.eq(self._missing == 0)
-            with m.If(self.i_done & ~done):
-                m.d.sync += self._missing.eq(self._missing - 1)
+            self._latch(m, done)
         else:
             with m.If(self.o_start):
                 m.d.sync += done.eq(0)
@@ -170,7 +170,7 @@ class HostLink(wiring.Component):
         with m.FSM():
             self._receive(m, crc16, status, command, took, late)
             if self._overlap:
-                self._push(m)
+                self._push(m, done)
             with m.State("wait"), m.If(done):
                 m.next = "respond"
             self._respond(m, crc16, status, command)
@@ -227,13 +227,13 @@ class HostLink(wiring.Component):
                     with m.If(length != self._image_bytes):
                         fail(Status.BAD_LENGTH)
                     self._judge_run(m, fail)
-                    if self._overlap:
-                        m.d.sync += self._missing.eq(Mux(self._behind, 2, 1))
                 self._judge(m, length, fail)
                 with m.Default():
                     fail(Status.BAD_COMMAND)
         with m.State("image"):
             full = Signal()
+            if self._overlap:
+                m.d.sync += self.o_hold.eq(0)
             m.d.comb += [
                 full.eq((n_bytes == pixel_bytes) | filling),
                 self.i.ready.eq(~full),
@@ -277,17 +277,20 @@ class HostLink(wiring.Component):
                 m.next = "push" if self._overlap else "wait"
             self._after_checksum(m, command, status)
 
-    def _push(self, m):
-        """The state that makes the engine take one frame more."""
-        pixels = self._shape[0] * self._shape[1]
-        n_pushed = Signal(range(pixels))
+    def _latch(self, m, done):
+        """The first result of an engine that was reset; it is reset again at once."""
+        with m.If(self.i_done & ~self.o_hold):
+            result = Cat(self.i_class, self.i_cycles)
+            m.d.sync += [done.eq(1), self.o_hold.eq(1), self._found.eq(result)]
+        with m.Elif(~self.o_hold):
+            m.d.sync += done.eq(0)
+
+    def _push(self, m, done):
+        """The state that gives pixels to the engine until it has a result."""
         with m.State("push"):
-            m.d.comb += self.o_pixel.valid.eq(1)
-            with m.If(self.o_pixel.ready):
-                m.d.sync += n_pushed.eq(n_pushed + 1)
-                with m.If(n_pushed == pixels - 1):
-                    m.d.sync += [n_pushed.eq(0), self._behind.eq(1)]
-                    m.next = "wait"
+            m.d.comb += self.o_pixel.valid.eq(~done)
+            with m.If(done):
+                m.next = "wait"
 
     def _respond(self, m, crc16, status, command):
         """States from the first to the last byte of a response."""

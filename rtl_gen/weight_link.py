@@ -74,10 +74,7 @@ class WeightLink(HostLink):
         self._left = Signal(24, name="payload_left")
         self._fields = Signal(8 * CHECK_BYTES, name="fields")  # the last byte on top
         self._equal = Signal(name="equal")
-        m = super().elaborate(platform)
-        with m.If(~self.o_go):  # the engine is reset
-            m.d.sync += self._behind.eq(0)
-        return m
+        return super().elaborate(platform)
 
     @property
     def _expected(self):

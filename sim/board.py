@@ -113,7 +113,7 @@ def talk(
     arguments = ["--timing", "-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0"]
     # The runner makes every signal accessible, which is eight times the code; the ports will do.
     arguments += ["--no-public-flat-rw", "--public-depth", "1"]
-    arguments += [f"-Wno-{name}" for name in WARNINGS]
+    arguments += [f"-Wno-{name}" for name in (*WARNINGS, "ASCRANGE")]
     with _environment(tools.find("verilator")):
         runner = get_runner("verilator")
         try:

@@ -32,6 +32,7 @@ DIGEST = b"\x00\xffHBhb\x80\x7f"
 BAUD = 6_250_000  # the most that the oscillator allows: less to simulate
 BOARD = get_board("ulx3s")
 SETTING = fastest_setting(BOARD.clock_hz, 100e6)
+WAKE = [host.request(Command.IDENTIFY)] * 5  # the memory's power-up takes 200 us
 
 
 @dataclasses.dataclass
@@ -117,6 +118,8 @@ def expect(design, answers, images, other):
     identity = host.parse_identity(host.parse_response(answers[0]))
     assert identity == host.Identity(
         DIGEST, design.h, design.w, 3, design.n_classes, len(right.words))  # fmt: skip
+    for n in (2, 3, 10, 15):  # words that were written
+        assert host.parse_response(answers[n]) == b""
     for n in (1, 4, 6, 12):
         refused(answers[n], "NO_WEIGHTS; write the weight image")
     checks = {n: host.parse_check(host.parse_response(answers[n])) for n in (5, 7, 11, 13, 16)}
@@ -159,10 +162,9 @@ def test_so_does_the_netlist_and_every_pin_has_a_site(tmp_path):
 def test_a_read_delay_that_is_wrong_is_found_by_the_check(tmp_path):
     design = small(read_delay=3)
     words, crc = design.image.words, design.image.crc32
-    frames = [host.request(Command.IDENTIFY), *host.uploads(words),
-              host.check_request(len(words), crc)]  # fmt: skip
+    frames = [*WAKE, *host.uploads(words), host.check_request(len(words), crc)]
     answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
-    found = host.parse_check(host.parse_response(answers[-1]))
+    found = host.parse_check([host.parse_response(answer) for answer in answers][-1])
     assert not found.ok and found.expected == crc != found.found
 
 
@@ -179,13 +181,14 @@ def test_a_machine_that_overlaps_frames_answers_every_image(tmp_path):
     design = Design(graph, program, board_memory(BOARD))
     assert program.config.overlap and program.config.streams
     words, crc = design.image.words, design.image.crc32
-    frames = [host.request(Command.IDENTIFY), *host.uploads(words),
-              host.check_request(len(words), crc), *map(run, images)]  # fmt: skip
+    frames = [*WAKE, *host.uploads(words), host.check_request(len(words), crc),
+              *map(run, images)]  # fmt: skip
     answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
-    assert host.parse_check(host.parse_response(answers[-4])).ok
+    payloads = [host.parse_response(answer) for answer in answers]
+    assert host.parse_check(payloads[-4]).ok
     expected = golden.run(graph, images)
-    for n, answer in enumerate(answers[-3:]):
-        assert host.parse_result(host.parse_response(answer)).logits == tuple(expected.logits[n])
+    for n, payload in enumerate(payloads[-3:]):
+        assert host.parse_result(payload).logits == tuple(expected.logits[n])
 
 
 def test_memories_that_do_not_do_are_refused():
