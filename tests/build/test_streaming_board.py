@@ -21,6 +21,7 @@ from hwbnn.shape import Shape, derive
 from hwbnn.synth import synthesise
 from hwbnn.weight_image import image_of
 from rtl_gen.engine.accelerator import FASTEST_HZ
+from rtl_gen.engine.top import Engine
 from rtl_gen.host_link import Command
 from rtl_gen.pll import fastest_setting
 from rtl_gen.sdram.timing import SDRAM_32MB
@@ -169,23 +170,34 @@ def test_a_read_delay_that_is_wrong_is_found_by_the_check(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_machine_that_overlaps_frames_answers_every_image(tmp_path):
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_machine_that_overlaps_frames_answers_every_image(tmp_path, stream):
     network = random_network(np.random.default_rng(1), imagenet=True, max_tau=5, size=32)
     rng = np.random.default_rng(2)
     _c, h, w = network.graph["image"].op.shape
     images = rng.integers(0, 256, (3, h, w, 3), dtype=np.uint8)
     _folded, graph = lower_to_integers(network.graph, images[:1], Numeric(image_weight_bits=8))
     base = derive(graph, Shape(16, 4, 1, 4), band=2)
-    program = derive(graph, Shape(16, 4, 1, 4), band=2, stream=True,
+    program = derive(graph, Shape(16, 4, 1, 4), band=2, stream=stream,
                      overlap=len(base.layers) - 1)  # fmt: skip
-    design = Design(graph, program, board_memory(BOARD))
-    assert program.config.overlap and program.config.streams
-    words, crc = design.image.words, design.image.crc32
-    frames = [*WAKE, *host.uploads(words), host.check_request(len(words), crc),
-              *map(run, images)]  # fmt: skip
-    answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
+    assert program.config.overlap and program.config.streams == stream
+    runs = [*map(run, images)]
+    if stream:
+        design = Design(graph, program, board_memory(BOARD))
+        words, crc = design.image.words, design.image.crc32
+        frames = [*WAKE, *host.uploads(words), host.check_request(len(words), crc), *runs]
+        sources = board_sources(design.emitted, tmp_path)
+        answers = design.talk(frames, sources, "board_top", tmp_path)
+        assert host.parse_check(host.parse_response(answers[-4])).ok
+    else:
+        emitted = board_design(
+            Engine(program.config), board=BOARD, image=(h, w, 3), identity=DIGEST, baud=BAUD,
+            n_classes=program.layers[-1].out_shape[0], setting=SETTING, overlap=True,
+        )  # fmt: skip
+        write_images(emitted, pack(program), tmp_path / "images")
+        answers = talk(board_sources(emitted, tmp_path), "board_top", runs, board=BOARD,
+                       out_dir=tmp_path, images=tmp_path / "images", baud=BAUD)  # fmt: skip
     payloads = [host.parse_response(answer) for answer in answers]
-    assert host.parse_check(payloads[-4]).ok
     expected = golden.run(graph, images)
     for n, payload in enumerate(payloads[-3:]):
         assert host.parse_result(payload).logits == tuple(expected.logits[n])
