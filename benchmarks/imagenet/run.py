@@ -4,7 +4,8 @@
 
 Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
 unless every step's memory words, every logit and every cycle are as the integer network and the
-schedule say), and its report is kept. Writes results.json beside this file after each network.
+schedule say), and its report is kept. Writes results.json and results.md beside this file after
+each network.
 """
 
 import argparse
@@ -60,6 +61,29 @@ def measure(name: str, work: Path, frames: int) -> dict:
     }
 
 
+def tables(found: dict) -> str:
+    """Markdown of what results.json holds."""
+    heads = ("network", "machine", "cycles between frames, rtl-sim", "latency, rtl-sim",
+             "SDRAM words a frame", "words compared", "seconds")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---:|---:|---:|---:|---:|"]
+    for name, r in found.items():
+        lines.append(f"| {name} | {r['machine']} | {r['interval_rtl_sim']:,} | "
+                     f"{r['latency_rtl_sim']:,} | {r['sdram_words']:,} | {r['words_compared']:,} | "
+                     f"{r['seconds']} |")
+    for name, r in found.items():
+        lines += ["", f"### {name}", "",
+                  "| layer | cycles, rtl-sim | predicted | compute | wait | drain | bound |",
+                  "|---|---:|---:|---:|---:|---:|---|"]
+        total = [0] * 5
+        for layer, row in r["layers"].items():
+            values = [row[k] for k in ("simulated", "predicted", "compute", "wait", "overhead")]
+            total = [a + b for a, b in zip(total, values, strict=True)]
+            lines.append(f"| {layer} | " + " | ".join(f"{v:,}" for v in values)
+                         + f" | {row['bound']} |")
+        lines.append("| all | " + " | ".join(f"{v:,}" for v in total) + " | |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", default=NAMES)
@@ -72,6 +96,7 @@ def main() -> None:
     for name in given.names:
         found[name] = measure(name, given.work, given.frames)
         results.write_text(json.dumps(found, indent=1) + "\n")
+        (HERE / "results.md").write_text(tables(found))
         print(f"{name}: {found[name]['interval_rtl_sim']} cycles between frames (rtl-sim)")
 
 
