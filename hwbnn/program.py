@@ -76,6 +76,9 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     With ``overlap`` the layers from that one on run between the leading ones of the next frame.
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
     """
+    if band % 2:
+        raise DoesNotFit(f"bands of {band} rows", where="plan",
+                         hint="rows are pooled in pairs: choose an even number")
     prefix = depth_first(layers) if band else 0
     if overlap is not None and not prefix <= overlap < len(layers):
         raise DoesNotFit(f"layers from {overlap} on cannot overlap the leading {prefix}",
