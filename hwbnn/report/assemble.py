@@ -73,6 +73,18 @@ def _simulated(value: float, unit: str = "cycles", basis: str = "") -> dict:
     return Measurement(value, unit, "rtl-sim", basis).to_json()
 
 
+def _share(macs: int, capacity: int, predicted: int, simulated: int | None) -> dict:
+    """What a unit did of what it could have done, by path.
+
+    Absent where it did more: the stem works while the steps of other layers run, so that its own
+    steps say nothing about it.
+    """
+    shares = {"estimate": Estimate(_percent(macs, capacity, predicted), "%", SCHEDULE)}
+    if simulated is not None:
+        shares["rtl-sim"] = Measurement(_percent(macs, capacity, simulated), "%", "rtl-sim")
+    return {path: share.to_json() for path, share in shares.items() if share.value <= 100}
+
+
 def _percent(macs: int, capacity: int, cycles: int) -> float:
     return 100 * macs / (capacity * cycles)
 
@@ -87,13 +99,10 @@ def _layers(plan: dict, verify: dict | None) -> list[dict]:
         row["compute"] = _cycles(step["compute"])
         row["wait"] = _cycles(step["wait"])
         row["overhead"] = _cycles(step["overhead"])
-        share = _percent(step["macs"], step["capacity"], step["cycles"])
-        row["utilisation"] = {"estimate": Estimate(share, "%", SCHEDULE).to_json()}
+        took_cycles = sum(took[i] for i in own) if took else None
+        row["utilisation"] = _share(step["macs"], step["capacity"], step["cycles"], took_cycles)
         if took:
-            cycles = sum(took[i] for i in own)
-            row["cycles"]["rtl-sim"] = _simulated(cycles)
-            share = _percent(step["macs"], step["capacity"], cycles)
-            row["utilisation"]["rtl-sim"] = _simulated(share, "%")
+            row["cycles"]["rtl-sim"] = _simulated(took_cycles)
         rows.append(row)
     return rows
 
@@ -128,25 +137,29 @@ def _totals(plan: dict, verify: dict | None) -> dict:
             continue
         macs, capacity = sum(s["macs"] for s in steps), steps[0]["capacity"]
         own = sum(s["cycles"] for s in steps)
-        entry = {"macs": macs, "capacity": capacity,
-                 "in_its_steps": {"estimate": Estimate(
-                     _percent(macs, capacity, own), "%", SCHEDULE).to_json()},
-                 "of_the_frame": {"estimate": Estimate(
-                     _percent(macs, capacity, plan["interval"]), "%", SCHEDULE).to_json()}}
+        own_took = frame_took = None
         if verify:
             took = step_cycles(verify["step_ends"][-1])
-            own = sum(t for t, s in zip(took, plan["steps"], strict=True) if s["kind"] == kind)
-            entry["in_its_steps"]["rtl-sim"] = _simulated(_percent(macs, capacity, own), "%")
-            entry["of_the_frame"]["rtl-sim"] = _simulated(
-                _percent(macs, capacity, interval(verify)), "%")
-        totals[kind] = entry
+            own_took = sum(t for t, s in zip(took, plan["steps"], strict=True)
+                           if s["kind"] == kind)
+            frame_took = interval(plan, verify)
+        totals[kind] = {
+            "macs": macs, "capacity": capacity,
+            "in_its_steps": _share(macs, capacity, own, own_took),
+            "of_the_frame": _share(macs, capacity, plan["interval"], frame_took),
+        }
     return totals
 
 
-def interval(verify: dict) -> int:
-    """Cycles between the starts of the last two simulated frames, or the one frame's latency."""
+def interval(plan: dict, verify: dict) -> int | None:
+    """Cycles between the starts of the last two simulated frames, or the one frame's latency.
+
+    None where one frame cannot tell, since the next one begins before it ends.
+    """
     starts = verify["starts"]
-    return starts[-1] - starts[-2] if len(starts) > 1 else verify["cycles"][-1]
+    if len(starts) > 1:
+        return starts[-1] - starts[-2]
+    return None if plan["interval"] <= plan["latency"] else verify["cycles"][-1]
 
 
 def _resources(plan: dict, build: dict | None) -> dict:
@@ -174,14 +187,16 @@ def _performance(plan: dict, verify: dict | None, build: dict | None) -> dict:
                                        f"{mhz:g} MHz assumed / schedule").to_json()}
     if verify:
         doc["latency"]["rtl-sim"] = _simulated(verify["cycles"][-1])
-        doc["interval"]["rtl-sim"] = _simulated(interval(verify))
+        if cycles := interval(plan, verify):
+            doc["interval"]["rtl-sim"] = _simulated(cycles)
     if verify and build:
         path = "post-route / rtl-sim"
         for name, mhz, what in (("fmax", build["fmax_mhz"], "post-route Fmax"),
                                 ("clock", build["clock_mhz"], "clock of the bitstream")):
             basis = f"{what} / simulated cycles"
-            doc[f"fps_at_{name}"] = Measurement(
-                mhz * 1e6 / interval(verify), "frames/s", path, basis).to_json()
+            if cycles:
+                doc[f"fps_at_{name}"] = Measurement(
+                    mhz * 1e6 / cycles, "frames/s", path, basis).to_json()
             doc[f"latency_at_{name}"] = Measurement(
                 verify["cycles"][-1] / mhz, "us", path, f"simulated cycles / {what}").to_json()
         doc["serial"] = {

@@ -85,7 +85,7 @@ def _summary(doc: dict) -> Section:
         section.text.append(f"Not run: {', '.join(missing)}. What they would measure is absent.")
     if perf:
         section.tables.append(_performance(doc))
-    if "fps_at_fmax" in perf:
+    if "serial" in perf:
         serial = perf["serial"]
         section.text.append(
             "Frames per second are the post-route clock over simulated cycles of the accelerator "
@@ -121,6 +121,7 @@ def _performance(doc: dict) -> Table:
         if f"fps_at_{key}" in perf:
             table.add(f"frames per second {name}", None, None, None, _get(perf, f"fps_at_{key}"),
                       "frames/s")
+        if f"latency_at_{key}" in perf:
             table.add(f"latency {name}", None, None, None, _get(perf, f"latency_at_{key}"), "us")
     return table.without_empty_columns()
 

@@ -221,12 +221,34 @@ def test_a_table_without_rows_is_left_out():
 
 
 def test_stem_has_its_total():
-    made = records("verify", "build")
+    made = records()
     for step in made["plan"].facts["steps"][:1]:
         step["kind"] = "stem"
     totals = assemble(made, OPTIONS)["totals"]
     assert set(totals) == {"binary", "stem"}
     assert totals["stem"]["in_its_steps"]["estimate"]["value"] == 100 * 24_000 / (80 * 400)
+
+
+def test_a_unit_that_works_beside_other_steps_has_no_share_of_its_own():
+    made = records()
+    step = made["plan"].facts["steps"][0]
+    step |= {"kind": "stem", "capacity": 10}  # 24,000 MAC in 400 cycles of its own
+    doc = assemble(made, OPTIONS)
+    assert doc["layers"][0]["utilisation"] == {} == doc["totals"]["stem"]["in_its_steps"]
+    assert "100 %" not in render_text(sections(doc))
+
+
+def test_one_frame_of_overlapping_frames_measures_no_interval():
+    made = records()
+    made["plan"].facts.update({"interval": 700})
+    made["verify"].facts.update({"frames": 1, "cycles": [1_099], "starts": [10],
+                                 "step_ends": [[399, 999]]})
+    doc = assemble(made, OPTIONS)
+    perf = doc["performance"]
+    assert set(perf["interval"]) == {"estimate"} and "fps_at_fmax" not in perf
+    assert "rtl-sim" not in doc["totals"]["binary"]["of_the_frame"]
+    text = render_text(sections(doc))
+    assert "latency at Fmax" in text and "frames per second at Fmax" not in text
 
 
 def test_text_for_a_terminal():
