@@ -4,20 +4,20 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 
-from rtl_gen.engine.config import EngineConfig
-
 from .errors import DoesNotFit, UserError
-from .estimate import Resources, estimate
+from .estimate import estimate
 from .geometry import geometry
 from .ir import Graph
 from .layers import extract_layers
-from .program import Program
+from .machine import Plan, excess, excess_text, make
+from .plan_streaming import plan_streaming
 from .schedule import schedule
-from .shape import Shape, derive
+from .shape import Shape
 
-__all__ = ["Plan", "excess", "excess_text", "make", "plan"]
+__all__ = ["plan"]
 
 DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
+STREAMING_LUTS = 45_000  # the same for a stem, its engine and memory controller
 LUT_SHARE = 0.8  # of a device: fuller ones rarely route
 CLOCK_MHZ = 100.0  # assumed before place and route
 CHANNELS = (16, 32, 48, 64, 96, 128)
@@ -26,63 +26,6 @@ PIXELS = (1, 2, 4)
 DENSE = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 CONST_WORDS = (2, 4)
 FINALISTS = 6
-# how a machine is derived from its shape (hwbnn.shape.derive), with what a plan may leave out
-RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "logic_pairs": 0, "stream": False,
-          "overlap": None}
-PLAN_KEYS = {"shape", *RECIPE}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-    """A machine for a network.
-
-    ``program`` holds configuration, placement and steps; ``estimate`` its resources (path:
-    estimate); ``recipe`` the keywords of `derive` that made it; ``tried`` the shapes compared.
-    """
-
-    program: Program
-    estimate: Resources
-    recipe: dict
-    tried: list[dict] = dataclasses.field(default_factory=list)
-
-    @property
-    def config(self) -> EngineConfig:
-        return self.program.config
-
-    @property
-    def steps(self):
-        return self.program.steps
-
-    def to_json(self) -> dict:
-        """What --plan reads: edit ``shape`` by hand (S, P, T, K)."""
-        c = self.config
-        return {
-            "shape": {"S": c.channels_in, "P": c.lanes, "T": c.pixels, "K": c.dense_inputs},
-            **self.recipe,
-        }
-
-    @classmethod
-    def from_json(cls, doc: dict, graph: Graph) -> "Plan":
-        """The plan that ``doc`` describes. UserError names an unknown key or a bad shape."""
-        unknown = set(doc) - PLAN_KEYS
-        if unknown:
-            raise UserError(f"unknown key {sorted(unknown)[0]!r}", where="plan",
-                            hint=f"known are {', '.join(sorted(PLAN_KEYS))}")
-        given = doc.get("shape", {})
-        if set(given) != {"S", "P", "T", "K"}:
-            raise UserError("shape needs exactly S, P, T and K", where="plan")
-        shape = Shape(given["S"], given["P"], given["T"], given["K"])
-        return make(graph, shape, **{k: v for k, v in doc.items() if k != "shape"})
-
-
-def make(graph: Graph, shape: Shape, **recipe) -> Plan:
-    """The machine of ``shape`` by ``recipe``. UserError for a recipe that makes no sense."""
-    recipe = RECIPE | recipe
-    try:
-        program = derive(graph, shape, **recipe)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error), where="plan") from error
-    return Plan(program, estimate(program.config), recipe)
 
 
 def plan(
@@ -102,13 +45,12 @@ def plan(
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.
     """
-    from .plan_streaming import plan_streaming
-
-    luts = min(max_luts or DEFAULT_LUTS, round(board.budget.comb * LUT_SHARE))
+    most = round(board.budget.comb * LUT_SHARE)
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
     if extract_layers(graph)[0].stem:
-        return plan_streaming(graph, board, luts=luts, clock=clock, target_fps=target_fps,
-                              progress=progress)
+        return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
+                              clock=clock, target_fps=target_fps, progress=progress)
+    luts = min(max_luts or DEFAULT_LUTS, most)
     base = make(graph, Shape(16, 4, 1, 4))
     candidates, nearest = [], None
     for shape in _shapes():
@@ -209,15 +151,3 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
         psum_depth=512,
     )
     return cycles, estimate(config)
-
-
-def excess(r: Resources, budget, luts: int) -> dict[str, int]:
-    """What exceeds the budget, by how much."""
-    limits = {"comb": luts, "ff": budget.ff, "ebr": budget.ebr, "dsp": budget.dsp}
-    return {k: getattr(r, k) - v for k, v in limits.items() if getattr(r, k) > v}
-
-
-def excess_text(over: dict[str, int], board) -> tuple[str]:
-    names = {"comb": "LUTs", "ff": "flip-flops", "ebr": "block RAMs", "dsp": "multipliers"}
-    text = ", ".join(f"{v:,} {names[k]} too many" for k, v in over.items())
-    return (f"{board.name}: no machine shape fits; the nearest takes {text}",)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from .errors import DoesNotFit, UserError
 from .ir import Graph
 from .layers import extract_layers
+from .machine import Plan, excess, excess_text, make
 from .order import depth_first
-from .plan import Plan, excess, excess_text, make
 from .schedule import schedule
 from .shape import Shape
 
@@ -17,18 +17,16 @@ __all__ = ["plan_streaming"]
 SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4), (16, 4, 4))
 BANDS = (4, 2)
 FINALISTS = 6
-LUTS = 45_000  # of a stem, its engine and memory controller, at most, unless the user says less
 
 
 def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: float | None,
                    progress: Callable[[str], None] = lambda line: None) -> Plan:
-    """The fastest machine on the board, or the smallest that reaches ``target_fps``.
+    """The fastest machine of ``luts``, or the smallest that reaches ``target_fps``.
 
     Weights stay on chip where they fit. Raises DoesNotFit, by how much.
     """
-    luts = max(luts, min(LUTS, round(board.budget.comb * 0.8)))
     found, nearest = [], None
-    for candidate in _candidates(graph, board):
+    for candidate in _candidates(graph, board, luts):
         over = excess(candidate.estimate, board.budget, luts)
         if not over:
             found.append(candidate)
@@ -39,8 +37,10 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
     if not found:
         if nearest is None:
             raise DoesNotFit("no machine shape works for this network", where=board.name)
-        narrower = "narrower maps need fewer block RAMs: try --feature-bits 12"
-        raise DoesNotFit(*excess_text(nearest, board), hint=narrower if "ebr" in nearest else "")
+        hint = "raise --max-luts" if "comb" in nearest else ""
+        if "ebr" in nearest:
+            hint = "narrower maps need fewer block RAMs: try --feature-bits 12"
+        raise DoesNotFit(*excess_text(nearest, board), hint=hint)
     best, tried = None, []
     for made in found:
         interval = schedule(made.program, frames=2).interval
@@ -58,7 +58,7 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
     return dataclasses.replace(best[1], tried=tried)
 
 
-def _candidates(graph: Graph, board):
+def _candidates(graph: Graph, board, luts: int):
     layers = extract_layers(graph)
     prefix = depth_first(layers)
     for channels, lanes, dense in SHAPES:
@@ -66,7 +66,7 @@ def _candidates(graph: Graph, board):
         least = _fitting(graph, board, shape, band=min(BANDS), stream=True, overlap=None)
         if least is None:
             continue
-        if excess(least.estimate, board.budget, board.budget.comb):
+        if excess(least.estimate, board.budget, luts):
             yield least  # whatever else is tried takes more
             continue
         for band in BANDS:
@@ -76,7 +76,7 @@ def _candidates(graph: Graph, board):
                                     overlap=overlap)
                     if made is not None:
                         yield made
-                        if not excess(made.estimate, board.budget, board.budget.comb):
+                        if not excess(made.estimate, board.budget, luts):
                             break
 
 

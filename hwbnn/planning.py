@@ -33,7 +33,7 @@ def choose(graph: Graph, options, board, progress=lambda line: None):
 
 def _given(path: Path, graph: Graph):
     """The machine of a plan.json that a user names."""
-    from .plan import Plan
+    from .machine import Plan
 
     try:
         doc = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ def _elsewhere(graph: Graph, board, limits: dict) -> str:
 
 def load(path: Path, graph: Graph):
     """The plan that stage plan wrote for ``graph``."""
-    from .plan import Plan
+    from .machine import Plan
 
     try:
         return Plan.from_json(json.loads(path.read_text(encoding="utf-8")), graph)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from boards import get_board
 from hwbnn.errors import DoesNotFit, UserError
+from hwbnn.machine import Plan
 from hwbnn.passes import lower_to_integers
-from hwbnn.plan import CHANNELS, CONST_WORDS, DENSE, LANES, LUT_SHARE, PIXELS, Plan
+from hwbnn.plan import CHANNELS, CONST_WORDS, DENSE, LANES, LUT_SHARE, PIXELS
 from hwbnn.report.quantity import Estimate
 from hwbnn.schedule import schedule
 from models.api import load_network

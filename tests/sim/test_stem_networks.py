@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from boards import get_board
 from hwbnn.errors import DoesNotFit, UnsupportedError
 from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.plan import plan
 from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive
 from sim.network import build_simulator, simulate
@@ -54,6 +56,17 @@ def test_weights_from_sdram_and_two_frames_at_once():
 def test_an_end_that_reads_what_the_beginning_makes_is_refused():
     with pytest.raises(DoesNotFit, match="the next frame overwrites"):
         drawn(34, 2, 48, channels=60, blocks=6, stream=True, overlap=6)
+
+
+def test_a_plan_keeps_to_the_luts_it_was_given():
+    graph, _images, _program = drawn(32, 2, 48, channels=60, blocks=6)
+    board = get_board("ulx3s-85f")
+    free = plan(graph, board).estimate.comb
+    given = free - 4_000
+    assert plan(graph, board, max_luts=given).estimate.comb <= given
+    with pytest.raises(DoesNotFit, match="LUTs too many") as refused:
+        plan(graph, board, max_luts=5_000)
+    assert "--max-luts" in refused.value.hint
 
 
 @pytest.mark.slow
