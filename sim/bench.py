@@ -13,10 +13,12 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 from cocotb.utils import get_sim_time
 
 PERIOD_NS = 10
+# a step that takes longer hangs; the longest of an ImageNet network take a million cycles
+STEP_NS = int(os.environ.get("HWBNN_STEP_CYCLES", "20_000_000")) * PERIOD_NS
 MAX_REPORTED = 400
 
 
@@ -73,7 +75,7 @@ async def note_starts(dut, starts):
         starts.append(get_sim_time("ns"))
 
 
-@cocotb.test(timeout_time=int(os.environ.get("HWBNN_TIMEOUT_MS", "100")), timeout_unit="ms")
+@cocotb.test()
 async def network(dut):
     folder = Path(os.environ["HWBNN_RUN"])
     run = json.loads((folder / "run.json").read_text())
@@ -102,7 +104,7 @@ async def network(dut):
     for turn in range(len(images) + lag):
         step_ends = []
         for step, behind in enumerate(lags):
-            await RisingEdge(dut.o_step_done)
+            await with_timeout(RisingEdge(dut.o_step_done), STEP_NS, "ns")
             step_ends.append(round((get_sim_time("ns") - starts[turn]) / PERIOD_NS))
             frame = turn - behind
             if not 0 <= frame < len(images):
@@ -110,7 +112,7 @@ async def network(dut):
             compared += compare(dut, vectors, frame, step, run["memories"], problems)
             if step != run["result"]:
                 continue
-            await RisingEdge(dut.o_done)
+            await with_timeout(RisingEdge(dut.o_done), STEP_NS, "ns")
             await FallingEdge(dut.clk)
             logits = memory(dut, run["logits"])
             frames.append(

@@ -146,8 +146,12 @@ class _environment:
 
 
 def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Path, *,
-                  stall: float, seed: int, compare: bool = True) -> None:
-    """Fill ``folder`` with what the bench needs: memory images, run.json, vectors.npz."""
+                  stall: float, seed: int) -> tuple[golden.GoldenResult, int]:
+    """Fill ``folder`` with what the bench needs: memory images, run.json, vectors.npz.
+
+    Returns what the golden executor says of the images, and how many memory words the bench must
+    compare. Raises Mismatch for a step that leaves nothing to compare.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     memories = folder / "memories"
     memories.mkdir(exist_ok=True)
@@ -157,16 +161,18 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
         (folder / "sdram.hex").write_text(hex_text(stream_words(program).tolist()))
     arrays: dict[str, np.ndarray] = {"images": images}
     names: set[str] = set()
-    values = golden.run_batch(graph, images) if compare else {}
-    for frame in range(len(images) if compare else 0):
-        one = {k: v[frame] for k, v in values.items()}
+    results, n_words = [], 0
+    for frame in range(len(images)):  # one at a time: all values of a large one take 600 MB
+        values, result = golden.run_one(graph, images[frame])
+        results.append(result)
         for number, step in enumerate(program.steps):
-            for memory, words in expected_words(program, step, one).items():
-                if not words:
-                    continue
+            expected = {k: v for k, v in expected_words(program, step, values).items() if v}
+            if not expected and not step.fields.get("result"):
+                raise Mismatch("the step leaves nothing to compare", where=step.layer.name)
+            for memory, words in expected.items():
                 names.add(memory)
-                width = program.config.memories()[memory][0]
-                n_bytes = -(-width // 8)
+                n_words += len(words)
+                n_bytes = -(-program.config.memories()[memory][0] // 8)
                 key = f"{frame}/{number}/{memory}"
                 arrays[f"{key}/address"] = np.array(list(words), dtype=np.int64)
                 for part, index in (("word", 0), ("mask", 1)):
@@ -188,6 +194,7 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
             indent=1,
         )
     )
+    return golden.joined(results), n_words
 
 
 def simulate(
@@ -203,12 +210,12 @@ def simulate(
     """Run uint8 images (N,H,W,3) through the engine; every step and the logits are compared.
 
     Raises Mismatch, naming layer, channel and pixel, where hardware and golden executor differ,
-    and when nothing was compared.
+    and when not every word that they share was compared.
     """
     simulator = simulator or build_simulator(program.config)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(folder or scratch)
-        write_vectors(program, graph, images, work, stall=stall, seed=seed)
+        wanted, n_words = write_vectors(program, graph, images, work, stall=stall, seed=seed)
         result = _run(simulator, work)
     for problem in result["problems"]:
         step = program.steps[problem["step"]]
@@ -230,17 +237,15 @@ def simulate(
         [f["steps"] for f in frames],
         result["words_compared"],
     )
-    golden_result = golden.run(graph, images)
-    if len(run.logits) != len(images) or not result["words_compared"]:
-        raise Mismatch("the simulation compared nothing", where="simulation")
-    if not np.array_equal(run.logits, golden_result.logits):
-        n, c = np.argwhere(run.logits != golden_result.logits)[0]
-        raise Mismatch(
-            f"expected {golden_result.logits[n, c]}, got {run.logits[n, c]}",
-            where=f"logit {c} of image {n}",
-        )
-    if not np.array_equal(run.classes, golden_result.classes):
-        raise Mismatch(f"classes {run.classes} are not {golden_result.classes}", where="argmax")
+    if len(run.logits) != len(images) or run.words_compared != n_words:
+        raise Mismatch(f"{run.words_compared:,} words compared of {n_words:,}, "
+                       f"{len(run.logits)} frames of {len(images)}", where="simulation")
+    if not np.array_equal(run.logits, wanted.logits):
+        n, c = np.argwhere(run.logits != wanted.logits)[0]
+        raise Mismatch(f"expected {wanted.logits[n, c]}, got {run.logits[n, c]}",
+                       where=f"logit {c} of image {n}")
+    if not np.array_equal(run.classes, wanted.classes):
+        raise Mismatch(f"classes {run.classes} are not {wanted.classes}", where="argmax")
     return run
 
 
