@@ -74,7 +74,7 @@ class HostLink(wiring.Component):
     o_hold : Out(1)
         With ``overlap`` only: keeps the engine, but not its memory of logits, in reset.
     o_logit_addr, i_logit_data : Out(range(n_classes)), In(signed(32))
-        Memory of logits; data comes one cycle after its address.
+        Memory of logits; data comes up to two cycles after its address.
     """
 
     def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 24,
@@ -359,7 +359,7 @@ class HostLink(wiring.Component):
                         left.eq(left - 1),
                     ]
         with m.State("fetch logit"):
-            # o_logit_addr has stood since the last logit was taken, at least one cycle ago.
+            # o_logit_addr has stood since the last logit was taken, four bytes ago.
             m.d.sync += [results.eq(self.i_logit_data), in_word.eq(4), n_logit.eq(n_logit + 1)]
             m.next = "send body"
         with m.State("send crc"):

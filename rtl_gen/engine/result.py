@@ -22,7 +22,7 @@ class ResultScan(wiring.Component):
         Pulse: all logits are stored and ``o_class`` is final.
     o_class : Out(16)
     i_logit_addr : In, o_logit : Out(signed(feature_bits))
-        Read port of the logit memory for the host, one cycle.
+        Read port of the logit memory for the host, two cycles.
 
     A word of P logits takes P + 4 cycles, the last one only as many as it has classes, and the
     pulse one more.
@@ -52,7 +52,9 @@ class ResultScan(wiring.Component):
         config = self._config
         f, p, t = config.feature_bits, config.lanes, config.pixels
         width, depth = config.memories()["logits"]
-        m.submodules.logits = ram = Ram(name="logits", width=width, depth=depth)
+        m.submodules.logits = ram = Ram(
+            name="logits", width=width, depth=depth, registered=True
+        )
         lanes = Signal(p * f)
         index = Signal.like(self.i_last)
         lane = Signal(range(max(2, p)))
