@@ -1,0 +1,1 @@
+"""A&B BNN: binary networks without batch normalisation, with power-of-two slopes."""
