@@ -91,8 +91,9 @@ NETWORK = (
             help="Another option of the family; see 'hwbnn models'. Can be repeated."),
     _option("--calib", metavar="IMAGES", help="Images that set the fixed-point ranges: an .npz "
             "with x, or a folder. [default: the checkpoint's statistics]"),
-    _option("--rprelu", type=click.Choice(("multiplier", "shift")), default="multiplier",
-            help="Slopes by a multiplier, or rounded to powers of two (lossy, reported)."),
+    _option("--rprelu", type=click.Choice(("auto", "multiplier", "shift")), default="auto",
+            help="Slopes by a multiplier, or rounded to powers of two (lossy, reported). auto: "
+                 "shifts where every slope is a power of two, else a multiplier."),
     _option("--feature-bits", type=click.IntRange(8, 18), default=16, metavar="N",
             help="Width of multi-bit maps between layers. Fewer take fewer block RAMs and may cost "
                  "agreement with PyTorch, which the report shows."),

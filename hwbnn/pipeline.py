@@ -34,7 +34,7 @@ class Options:
     device: str | None = None
     family: str | None = None
     model: dict = dataclasses.field(default_factory=dict)
-    rprelu: str = "multiplier"
+    rprelu: str = "auto"
     feature_bits: int = 16
     one_bit: bool = False
     calib: str | None = None

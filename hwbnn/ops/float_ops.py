@@ -30,6 +30,7 @@ __all__ = [
     "FMaxPool2d",
     "FPReLU",
     "FRPReLU",
+    "FRepeat",
     "FScale",
     "FSign",
     "FThreshold",
@@ -293,6 +294,28 @@ class FAdd(Op):
 
     def spread(self, a: Spread, b: Spread) -> Spread:
         return a[0] + b[0], np.sqrt(a[1] ** 2 + b[1] ** 2)
+
+
+@register_op
+@dataclasses.dataclass(frozen=True, eq=False)
+class FRepeat(Op):
+    """All channels again behind themselves, ``times`` in all: out[c] = x[c mod C].
+
+    The shortcut of a block that multiplies its channels (ReActNet-A).
+    """
+
+    times: int = 2
+
+    def out_type(self, x: TensorType) -> TensorType:
+        if self.times < 1:
+            raise ValueError(f"times must be positive, not {self.times}")
+        return _float((self.times * x.shape[0], *x.shape[1:]))
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return np.tile(x, (1, self.times, 1, 1))
+
+    def spread(self, x: Spread) -> Spread:
+        return np.tile(x[0], self.times), np.tile(x[1], self.times)
 
 
 @register_op

@@ -22,6 +22,7 @@ __all__ = [
     "MaxPool2d",
     "QuantizeInput",
     "RPReLU",
+    "Repeat",
     "Saturate",
     "ShiftRPReLU",
     "Threshold",
@@ -320,6 +321,24 @@ class MaxPool2d(Op):
     def run(self, x: np.ndarray) -> np.ndarray:
         lowest = np.iinfo(x.dtype).min
         return windows(x, self.kernel, self.stride, self.padding, lowest).max(axis=(-1, -2))
+
+
+@register_op
+@dataclasses.dataclass(frozen=True, eq=False)
+class Repeat(Op):
+    """All channels again behind themselves, ``times`` in all: out[c] = x[c mod C] (rule 10)."""
+
+    times: int = 2
+
+    def out_type(self, x: TensorType) -> TensorType:
+        _need(x, "int")
+        if self.times < 1:
+            raise ValueError(f"times must be positive, not {self.times}")
+        c, h, w = x.shape
+        return dataclasses.replace(x, shape=(self.times * c, h, w))
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return np.tile(x, (1, self.times, 1, 1))
 
 
 @register_op

@@ -6,7 +6,7 @@ FAffine; PReLU + bias becomes FRPReLU; bias + sign becomes FThreshold.
 
 import numpy as np
 
-from ..ir import Graph, Node
+from ..ir import Decision, Graph, Node
 from ..ops.float_ops import (
     FAdd,
     FAffine,
@@ -14,6 +14,7 @@ from ..ops.float_ops import (
     FBias,
     FBinaryConv2d,
     FConv2d,
+    FMaxPool2d,
     FPReLU,
     FRPReLU,
     FScale,
@@ -26,11 +27,41 @@ __all__ = ["fold_norm"]
 
 def fold_norm(graph: Graph) -> Graph:
     """Graph of FConv2d/FBinaryConv2d -> FAffine -> [FAdd] -> [FRPReLU] and FThreshold."""
-    return _finish(_push_biases(_merge_affines(_to_affines(graph))))
+    return _finish(_push_biases(_merge_affines(_to_affines(_pool_first(graph)))))
 
 
 def _rebuild(graph: Graph, nodes, output: str | None = None) -> Graph:
     return Graph(nodes, output or graph.output, graph.decisions, graph.meta)
+
+
+def _pool_first(graph: Graph) -> Graph:
+    """A max-pool behind a PReLU whose slopes are all >= 0 moves before it: exact, it never falls.
+
+    Then the pool can be fused behind the convolution, and the PReLU runs on fewer values.
+    """
+    consumers = graph.consumers()
+    kept: dict[str, Node] = {}
+    renamed: dict[str, str] = {}
+    decisions = list(graph.decisions)
+    for node in graph:
+        node = Node(node.name, node.op, tuple(renamed.get(i, i) for i in node.inputs), node.source)
+        before = kept.get(node.inputs[0]) if node.inputs else None
+        if (
+            isinstance(node.op, FMaxPool2d)
+            and isinstance(before.op, FPReLU)
+            and len(consumers[before.name]) == 1
+            and (before.op.slope >= 0).all()
+        ):
+            pool = Node(node.name, node.op, before.inputs, node.source)
+            del kept[before.name]
+            kept[pool.name], renamed[pool.name] = pool, before.name
+            node = Node(before.name, before.op, (pool.name,), before.source)
+            decisions.append(Decision(
+                pool.name, "max-pool before PReLU",
+                "no slope is negative, so PReLU never falls and the two commute exactly"))
+        kept[node.name] = node
+    output = renamed.get(graph.output, graph.output)
+    return Graph(kept.values(), output, decisions, graph.meta)
 
 
 def _to_affines(graph: Graph) -> Graph:

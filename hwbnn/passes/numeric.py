@@ -2,7 +2,10 @@
 
 import dataclasses
 
-__all__ = ["Numeric"]
+__all__ = ["RPRELU", "SLOPES", "Numeric"]
+
+RPRELU = ("auto", "multiplier", "shift")
+SLOPES = (-19, 7)  # exponents that the shift-based RPReLU has: those of A&B BNN's networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Numeric:
     slope_shift : int
         Fraction bits of RPReLU slopes; lowered for the whole network if a slope needs it.
     rprelu : str
-        "multiplier", or "shift" to round every slope to the nearest +-2**k (lossy, reported).
+        "multiplier", "shift" to round every slope to the nearest +-2**k (lossy, reported), or
+        "auto": "shift" where every slope of the network is +-2**k with k in -19..7 (no loss),
+        else "multiplier".
     margin : float
         Head-room on calibrated ranges.
     tie : int
@@ -47,13 +52,13 @@ class Numeric:
     prescale_step: int = 4
     max_shifts: int = 4
     slope_shift: int = 14
-    rprelu: str = "multiplier"
+    rprelu: str = "auto"
     margin: float = 1.25
     tie: int = 1
 
     def __post_init__(self):
-        if self.rprelu not in ("multiplier", "shift"):
-            raise ValueError(f"rprelu must be 'multiplier' or 'shift', not {self.rprelu!r}")
+        if self.rprelu not in RPRELU:
+            raise ValueError(f"rprelu must be one of {', '.join(RPRELU)}, not {self.rprelu!r}")
         if not 8 <= self.feature_bits <= 18:
             raise ValueError(f"feature_bits must be 8 to 18, not {self.feature_bits}")
         for name in ("weight_bits", "classifier_weight_bits", "image_weight_bits"):

@@ -11,12 +11,13 @@ from ..ir import Decision, Graph, Node
 from ..ops import float_ops as F
 from ..ops import int_ops as I
 from .calibrate import Calibration
-from .numeric import Numeric
+from .numeric import SLOPES, Numeric
 
 __all__ = ["quantize"]
 
+ONE_BIT = 2  # two's complement width of +-1
 IMAGE_BITS, STEM_BITS = 12, 8  # of the first convolution's weights, without and with a max-pool
-ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d)
+ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d, F.FRepeat)
 
 
 def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
@@ -40,10 +41,12 @@ class _Quantizer:
         self.pixel_scale: dict[str, np.ndarray] = {}
         self.sign: dict[str, np.ndarray] = {}  # of channels whose weights were negated
         self.slope_shift = numeric.slope_shift
+        self.rprelu = numeric.rprelu
         self.widths: dict[str, int] = {}  # those that follow from the network
 
     def run(self) -> Graph:
         self._choose_positions()
+        self._choose_rprelu()
         self._choose_slope_shift()
         self._decide("ranges", self.calibration.source, "fixed-point positions follow them")
         self._decide(
@@ -58,8 +61,9 @@ class _Quantizer:
             handler(node)
         nodes = _limit_shifts(self.nodes, self.numeric)
         meta = dict(self.graph.meta)
-        named = ("feature_bits", "weight_bits", "rprelu", "tie")
+        named = ("feature_bits", "weight_bits", "tie")
         meta["numeric"] = {k: getattr(self.numeric, k) for k in named} | self.widths
+        meta["numeric"]["rprelu"] = self.rprelu
         return Graph(nodes, self.graph.output, self.decisions, meta)
 
     def _decide(self, where, chose, why):
@@ -89,6 +93,22 @@ class _Quantizer:
             top = max(peak[find(node.name)] * margin, 2.0**-6)
             frac = self.numeric.feature_bits - 1 - math.ceil(math.log2(top))
             self.frac[node.name] = max(-8, min(frac, self.numeric.feature_bits - 2))
+
+    def _choose_rprelu(self) -> None:
+        """Settle "auto" by the slopes: shifts where they lose nothing."""
+        if self.rprelu != "auto":
+            return
+        slopes = [n.op.slope for n in self.graph if isinstance(n.op, F.FRPReLU)]
+        slopes = np.concatenate(slopes) if slopes else np.zeros(0)
+        exact = len(slopes) > 0 and bool(_shiftable(slopes).all())
+        self.rprelu = "shift" if exact else "multiplier"
+        if exact:
+            low, high = SLOPES
+            self._decide("rprelu", "shift", f"all {len(slopes)} slopes are +-2^k with k in "
+                         f"{low}..{high}, so shifts lose nothing")
+        elif len(slopes):
+            self._decide("rprelu", "multiplier", f"{int((~_shiftable(slopes)).sum())} of "
+                         f"{len(slopes)} slopes are no power of two that a shift reaches")
 
     def _choose_slope_shift(self) -> None:
         slopes = [np.abs(n.op.slope).max() for n in self.graph if isinstance(n.op, F.FRPReLU)]
@@ -149,8 +169,10 @@ class _Quantizer:
         return sign
 
     def _conv(self, node, weight, stride, padding, bits, name=None):
-        hi = ints.signed_range(bits)[1]
         top = np.abs(weight).max(axis=(1, 2, 3))
+        if (np.abs(weight) == top[:, None, None, None]).all():
+            bits = ONE_BIT  # +-1 times a scale: exact, and adders do
+        hi = ints.signed_range(bits)[1]
         scale = np.where(top > 0, top / hi, 1.0)
         quantized = np.rint(weight / scale[:, None, None, None]).astype(np.int64)
         name = name or node.name
@@ -223,17 +245,18 @@ class _Quantizer:
     def _FRPReLU(self, node):
         bias = np.rint(node.op.bias * 2.0 ** self.frac[node.name]).astype(np.int64)
         slope = node.op.slope
-        if self.numeric.rprelu == "shift":
+        if self.rprelu == "shift":
             # a zero slope becomes a shift that leaves nothing of any 16-bit value
             exponent = np.where(
-                slope == 0, -19, np.rint(np.log2(np.maximum(np.abs(slope), 2.0**-30)))
+                slope == 0, SLOPES[0], np.rint(np.log2(np.maximum(np.abs(slope), 2.0**-30)))
             )
-            exponent = np.clip(exponent, -19, 7).astype(np.int64)
+            exponent = np.clip(exponent, *SLOPES).astype(np.int64)
             sign = np.where(slope < 0, -1, 1).astype(np.int64)
             error = np.abs(sign * 2.0**exponent - slope).max()
-            self._decide(
-                node.name, "slopes rounded to powers of two", f"largest slope error {error:.4f}"
-            )
+            if error:
+                self._decide(
+                    node.name, "slopes rounded to powers of two", f"largest slope error {error:.4f}"
+                )
             op = I.ShiftRPReLU(sign, exponent, bias)
         else:
             slope = np.rint(slope * 2.0**self.slope_shift).astype(np.int64)
@@ -256,6 +279,9 @@ class _Quantizer:
                 hint="2x2 stride 2 has",
             )
         self.nodes.append(Node(node.name, I.AvgPool2x2(), node.inputs, node.source))
+
+    def _FRepeat(self, node):
+        self.nodes.append(Node(node.name, I.Repeat(node.op.times), node.inputs, node.source))
 
     def _FMaxPool2d(self, node):
         op = I.MaxPool2d(node.op.kernel, node.op.stride, node.op.padding)
@@ -284,6 +310,13 @@ class _Quantizer:
         self.widths["classifier_weight_bits"] = bits
         self._conv(node, weight[:, :, None, None], 1, 0, bits, name)
         self._affine(node, name, np.ones(len(weight)), node.op.bias.astype(np.float64), peak)
+
+
+def _shiftable(slopes: np.ndarray) -> np.ndarray:
+    """Where a slope is +-2**k with k in SLOPES."""
+    mantissa, exponent = np.frexp(np.abs(slopes))  # |slope| = mantissa * 2**exponent
+    low, high = SLOPES
+    return (mantissa == 0.5) & (exponent - 1 >= low) & (exponent - 1 <= high)
 
 
 def _largest_shift(top: float, step: int) -> int:
