@@ -2,12 +2,12 @@
 
 import dataclasses
 
-from rtl_gen.engine.config import IMAGE_TAPS, ROW_BANKS, EngineConfig
+from rtl_gen.engine.config import IMAGE_TAPS, POINT_WORDS, ROW_BANKS, EngineConfig
 
 from .layers import Layer
 from .ops import int_ops as I
 
-__all__ = ["Geometry", "bit_words", "ceil_div", "geometry", "x_row_words", "x_rows"]
+__all__ = ["Geometry", "bit_plane", "bit_words", "ceil_div", "geometry", "x_row_words", "x_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,8 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     in_channels = layer.in_shape[0]
     if layer.stem:
         n_ig = 1
+    elif layer.pointwise:
+        n_ig = ceil_div(ceil_div(in_channels, config.channels_in), POINT_WORDS)
     elif layer.binary:
         n_ig = ceil_div(in_channels, config.channels_in)
     elif layer.from_image:
@@ -53,6 +55,18 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     ):
         issued += issued % 2
     return Geometry(ceil_div(out_channels, config.lanes), n_ig, issued, inside, height)
+
+
+def bit_plane(layer: Layer, kept: int, config: EngineConfig) -> tuple[int, int, int]:
+    """How the bits that a layer leaves lie in each row bank: (words a row, slots of rows, planes).
+
+    Planes are channel words, or sixes of them where the map is stored by channel groups.
+    """
+    c, _h, width = layer.out_shape
+    words = ceil_div(c, config.channels_in)
+    if layer.grouped:
+        return ceil_div(width, config.pixels), kept, ceil_div(words, POINT_WORDS)
+    return bit_words(width, config), bit_slots(kept), words
 
 
 def bit_words(width: int, config: EngineConfig) -> int:

@@ -17,6 +17,7 @@ class Layer:
     ``residual`` the map added, ``bits`` the Threshold made of the result. ``x`` names what the
     dense array reads later: ``value`` itself, its 2x2 mean or its channel sums. ``stored`` says
     that ``value`` is kept in the feature memory (as a later residual, or as the logits).
+    ``grouped`` says that the bits are stored by channel groups, for 1x1 convolutions.
     ``pool`` is the max-pool fused behind a 7x7 first convolution; ``out_shape`` is then the pooled
     map's and ``conv_shape`` the convolution's own.
     """
@@ -37,6 +38,7 @@ class Layer:
     out_shape: tuple[int, int, int]
     is_output: bool
     pool: I.MaxPool2d | None = None
+    grouped: bool = False
 
     @property
     def name(self) -> str:
@@ -45,6 +47,11 @@ class Layer:
     @property
     def binary(self) -> bool:
         return isinstance(self.conv.op, I.BinaryConv2d)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is a 1x1 binary convolution."""
+        return self.binary and self.conv.op.weight.shape[2] == 1
 
     @property
     def macs(self) -> int:
@@ -120,12 +127,14 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
         act = rprelu.op
         value = only(rprelu.name, I.Saturate).name
     bits = threshold = x = x_op = None
+    grouped = False
     stored = value == graph.output
     for node in consumers[value]:
         if isinstance(node.op, I.Threshold):
             if bits:
                 raise UnsupportedError("a map may be binarised once", where=node.name)
             bits, threshold = node.name, node.op
+            grouped = _grouped(node, consumers)
         elif isinstance(node.op, I.Add):
             stored = True
         elif isinstance(node.op, I.AvgPool2x2 | I.GlobalSum | I.Conv2d):
@@ -145,8 +154,17 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
     return Layer(
         conv, affine.op, conv.inputs[0], value, residual, act, bits, threshold, x, x_op, stored,
         types[conv.inputs[0]].shape, types[conv.name].shape, types[value].shape,
-        value == graph.output, pool,
+        value == graph.output, pool, grouped,
     )
+
+
+def _grouped(threshold: Node, consumers) -> bool:
+    """Whether bits go to 1x1 convolutions; they are stored in another order then."""
+    kernels = {node.op.weight.shape[2] for node in consumers[threshold.name]}
+    if len(kernels) > 1:
+        raise UnsupportedError("bits for 3x3 and 1x1 convolutions alike have no step",
+                               where=threshold.source or threshold.name)
+    return kernels == {1}
 
 
 def _is_stem(conv: Node, types) -> bool:
@@ -179,13 +197,20 @@ def _check_geometry(conv: Node, types) -> None:
             )
         return
     image = source.kind == "int" and k == 3
+    if isinstance(op, I.BinaryConv2d) and k == 1:
+        if (op.stride, op.padding) != (1, 0):
+            raise UnsupportedError(
+                f"a 1x1 binary convolution with stride {op.stride} and padding {op.padding} has "
+                "no step", where=where, hint="stride 1 and padding 0 have",
+            )
+        return
     if isinstance(op, I.BinaryConv2d) or image:
         if (k, op.padding) != (3, 1) or op.stride not in (1, 2):
             raise UnsupportedError(
                 f"a {k}x{k} convolution with stride {op.stride} and padding {op.padding} has no "
                 "step yet",
                 where=where,
-                hint="3x3 with padding 1 and stride 1 or 2 has",
+                hint="3x3 with padding 1 and stride 1 or 2, and binary 1x1, have",
             )
         if min(source.shape[1:]) < 2:
             raise UnsupportedError("a 3x3 window needs a map of 2x2 or more", where=where)

@@ -7,9 +7,9 @@ defines, and which those are. Columns beyond the map's width are not defined; un
 
 import numpy as np
 
-from rtl_gen.engine.config import ROW_BANKS, EngineConfig
+from rtl_gen.engine.config import POINT_WORDS, ROW_BANKS, EngineConfig
 
-from .geometry import bit_slots, bit_words, ceil_div
+from .geometry import bit_plane, bit_slots, bit_words, ceil_div
 from .ops.int_ops import AvgPool2x2, GlobalSum
 from .program import Program, Step
 
@@ -94,6 +94,39 @@ def bit_memory_words(
     return result
 
 
+def point_memory_words(
+    bits: np.ndarray, buffer: int, base: int, config: EngineConfig, *, y0: int = 0,
+    kept: int | None = None, channels: range | None = None,
+) -> Words:
+    """The same for a map by channel groups, as 1x1 convolutions read it (see BitMap)."""
+    c, h, w = bits.shape
+    s, t = config.channels_in, config.pixels
+    row, slots = ceil_div(w, t), h if kept is None else kept
+    words = ceil_div(c, s)
+    padded = np.zeros((words * s, h, row * t), dtype=object)
+    padded[:c, :, :w] = bits
+    at = np.array([1 << i for i in range(s)], dtype=object)
+    pixels = (padded.reshape(words, s, h, row * t) * at[:, None, None]).sum(axis=1)
+    letter = "ab"[buffer]
+    result: Words = {f"bits_{letter}{b}": {} for b in range(ROW_BANKS)}
+    for g in range(words):
+        plane, slot = divmod(g, POINT_WORDS)
+        bank = result[f"bits_{letter}{slot // 2}"]
+        defined = (1 << s) - 1
+        if channels is not None:
+            defined = sum(1 << i for i in range(s) if g * s + i in channels)
+        for y in range(h if defined else 0):
+            start = base + (plane * slots + (y0 + y) % slots) * row
+            for i in range(row):
+                word, mask = bank.get(start + i, (0, 0))
+                for p in range(min(t, w - i * t)):
+                    shift = s * (2 * p + slot % 2)
+                    word |= int(pixels[g, y, i * t + p]) << shift
+                    mask |= defined << shift
+                bank[start + i] = (word, mask)
+    return result
+
+
 def expected_words(program: Program, step: Step, values: dict[str, np.ndarray]) -> Words:
     """All memory words that ``step`` leaves behind, from golden values of one image (C,H,W)."""
     config, place, layer = program.config, program.placement, step.layer
@@ -106,8 +139,9 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray]) 
         result["features"] = map_words(array, base, config, y0=y0, kept=rows, groups=groups)[0]
     if layer.bits:
         buffer, base = place.bits[layer.bits]
-        result |= bit_memory_words(values[layer.bits][:, y0:y1], buffer, base, config, y0=y0,
-                                   kept=kept.bits[layer.bits], channels=_channels(step, config))
+        words = point_memory_words if layer.grouped else bit_memory_words
+        result |= words(values[layer.bits][:, y0:y1], buffer, base, config, y0=y0,
+                        kept=kept.bits[layer.bits], channels=_channels(step, config))
     if layer.x and not (config.shared_x and layer.stored):
         _dense_input(result, program, step, values[layer.x])
     return result
@@ -143,6 +177,14 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
     config, place, layer = program.config, program.placement, step.layer
     p, t, f = config.lanes, config.pixels, config.feature_bits
     _c, h, w = layer.out_shape
+    if memory.startswith("bits") and layer.grouped:
+        row, slots, _planes = bit_plane(layer, place.rows.bits[layer.bits], config)
+        plane, rest = divmod(address - place.bits[layer.bits][1], slots * row)
+        slot, word = divmod(rest, row)
+        column, channel = divmod(bit, config.channels_in)
+        group = plane * POINT_WORDS + 2 * int(memory[-1]) + column % 2
+        y, x = _latest(slot, slots, step.y0), word * t + column // 2
+        return f"{layer.bits} channel {group * config.channels_in + channel} pixel ({y}, {x})"
     if memory.startswith("bits"):
         row, slots = bit_words(w, config), bit_slots(place.rows.bits[layer.bits])
         group, rest = divmod(address - place.bits[layer.bits][1], slots * row)

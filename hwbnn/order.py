@@ -89,7 +89,11 @@ class _Progress:
         if layer.binary:
             have, full = self.rows(layer.source, "bits"), layer.in_shape[1]
             stride = layer.conv.op.stride
-            rows = height if have == full else max(0, (have - 2) // stride + 1 if have > 1 else 0)
+            rows = have
+            if not layer.pointwise and have < full:
+                rows = max(0, (have - 2) // stride + 1 if have > 1 else 0)
+            elif have == full:
+                rows = height
         elif layer.from_x:
             rows = self.rows(layer.source, "x")
         if layer.residual:
@@ -106,7 +110,7 @@ class _Progress:
             for read in {layer.source, layer.residual} & {name}:
                 if done == layer.out_shape[1]:
                     row = 1 << 30
-                elif read == layer.source and layer.binary:
+                elif read == layer.source and layer.binary and not layer.pointwise:
                     row = max(0, done * layer.conv.op.stride - 1)
                 else:
                     row = done
@@ -171,10 +175,11 @@ def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
             # pairs of rows that are pooled together do not lie across a ring's end
             rows.features[name] = min(rows.features[name], ceil_div(features[root], 2) * 2)
     pairs = {x.bits for x in layers if isinstance(x.x_op, I.AvgPool2x2)}
+    grouped = {x.bits for x in layers if x.grouped}
     for name, need in bits.items():
         if name not in outside:
             # rows that are pooled are written in pairs
-            turn = ROW_BANKS * (2 if name in pairs else 1)
+            turn = (1 if name in grouped else ROW_BANKS) * (2 if name in pairs else 1)
             rows.bits[name] = min(rows.bits[name], ceil_div(need, turn) * turn)
     for name, need in x.items():
         if name not in outside:
@@ -240,16 +245,16 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows) -
         return False
     if layer.residual and not _one_turn(y0, y1, rows.features[layer.residual]):
         return False
-    if layer.bits and not _one_turn(y0, y1, _turn(rows.bits[layer.bits])):
+    if layer.bits and not _one_turn(y0, y1, _turn(layer, rows.bits[layer.bits])):
         return False
     if layer.from_x and not _one_turn(y0, y1, rows.x[layer.source]):
         return False
     return True
 
 
-def _turn(kept: int) -> int:
-    """Rows after which a ring of row banks starts again."""
-    return ceil_div(kept, ROW_BANKS) * ROW_BANKS
+def _turn(layer: Layer, kept: int) -> int:
+    """Rows after which the ring of a layer's bits starts again."""
+    return kept if layer.grouped else ceil_div(kept, ROW_BANKS) * ROW_BANKS
 
 
 def _one_turn(y0: int, y1: int, kept: int) -> bool:

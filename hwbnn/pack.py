@@ -4,11 +4,17 @@ import dataclasses
 
 import numpy as np
 
-from rtl_gen.engine.config import BORDER_CLASSES, STREAM_BITS, STREAM_KINDS, EngineConfig
+from rtl_gen.engine.config import (
+    BORDER_CLASSES,
+    POINT_WORDS,
+    STREAM_BITS,
+    STREAM_KINDS,
+    EngineConfig,
+)
 
 from . import ints
 from .errors import DoesNotFit
-from .geometry import geometry
+from .geometry import ceil_div, geometry
 from .layers import Layer
 from .ops import int_ops as I
 from .program import Program, Step
@@ -112,6 +118,8 @@ def stem_images(layer: Layer, input_op, config: EngineConfig) -> dict[str, list[
 def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int]]:
     """IDs (O, I) of a binary layer's kernels on this machine, and its codebook's words."""
     op = layer.conv.op
+    if layer.pointwise:
+        return _point_kernels(op.weight[:, :, 0, 0], config), []
     kernels = _kernel_bits(op.weight.reshape(*op.weight.shape[:2], 9))
     if not config.has_codebook:
         return kernels, []
@@ -123,6 +131,25 @@ def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int
         ids = ids.reshape(kernels.shape)
     table = [int(c) for c in codes] + [0] * ((1 << config.id_bits) - len(codes))
     return ids, table
+
+
+def _point_kernels(weight: np.ndarray, config: EngineConfig) -> np.ndarray:
+    """±1 (O, I) of a 1x1 convolution as 3x3 kernels of words of a pixel (O, groups of S).
+
+    Channel word g is tap (g % 6 // 2, 1 + g % 2); other taps are +1, which an activation bit of 0
+    does not count.
+    """
+    o, i = weight.shape
+    s = config.channels_in
+    words = ceil_div(i, s)
+    kernels = np.full((o, ceil_div(words, POINT_WORDS) * s), (1 << 9) - 1, dtype=np.int64)
+    channel = np.arange(i)
+    group, slot = divmod(channel // s, POINT_WORDS)
+    tap = 3 * (slot // 2) + 1 + slot % 2
+    for c in range(i):
+        at = group[c] * s + channel[c] % s
+        kernels[weight[:, c] < 0, at] &= ~(1 << int(tap[c]))
+    return kernels
 
 
 def _kernel_bits(kernels: np.ndarray) -> np.ndarray:
@@ -164,6 +191,8 @@ def border_constants(layer: Layer, config: EngineConfig) -> np.ndarray:
     """
     op = layer.conv.op
     o, i = op.weight.shape[:2]
+    if layer.pointwise:  # neither borders nor unused channels count
+        return np.full((o, BORDER_CLASSES), -i, dtype=np.int64)
     geo = geometry(layer, config)
     taps = op.weight.astype(np.int64).sum(axis=1)  # (O, 3, 3)
     unused = geo.n_ig * config.channels_in - i

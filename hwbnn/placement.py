@@ -5,7 +5,7 @@ import dataclasses
 from rtl_gen.engine.config import EngineConfig
 
 from .allocate import Region, first_fit
-from .geometry import bit_slots, bit_words, ceil_div, geometry, x_planes, x_row_words
+from .geometry import bit_plane, geometry, x_planes, x_row_words
 from .layers import Layer
 from .order import Rows
 
@@ -127,10 +127,9 @@ def _bits(layers, config, rows, phases, last_use):
         buffer = 1 - where[layer.source] if layer.binary else following
         where[layer.bits] = buffer
         following = 1 - buffer
-        plane = bit_slots(rows.bits[layer.bits]) * bit_words(layer.out_shape[2], config)
-        groups = ceil_div(layer.out_shape[0], config.channels_in)
+        row, slots, planes = bit_plane(layer, rows.bits[layer.bits], config)
         live = phases.live(i, last_use[layer.bits])
-        buffers[buffer].append(Region(layer.bits, plane * groups, live))
+        buffers[buffer].append(Region(layer.bits, row * slots * planes, live))
     result, needed = {}, 0
     for buffer, regions in enumerate(buffers):
         addresses, words = first_fit(regions)

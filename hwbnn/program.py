@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from rtl_gen.engine.config import ROW_BANKS, EngineConfig
+from rtl_gen.engine.config import COORDINATE_BITS, POINT_WORDS, ROW_BANKS, EngineConfig
 from rtl_gen.engine.xmap import XMode
 
 from .errors import DoesNotFit, UnsupportedError
-from .geometry import Geometry, bit_slots, bit_words, ceil_div, geometry, x_row_words
+from .geometry import Geometry, bit_plane, bit_slots, bit_words, ceil_div, geometry, x_row_words
 from .layers import Layer
 from .ops import int_ops as I
 from .order import Piece, depth_first, kept_rows, pieces
@@ -14,6 +14,8 @@ from .overlap import interleave, split
 from .placement import Phases, Placement, place
 
 __all__ = ["Program", "Step", "program"]
+
+NO_BORDER = (1 << COORDINATE_BITS) - 1  # sides of a map that no window reaches the end of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,7 +216,9 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
     if not layer.stem:
         f |= {"h_in": h_in, "w_in": w_in, "stride2": int(op.stride == 2)}
         f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
-    if layer.binary or layer.from_image:
+    if layer.pointwise:
+        f |= _point_rows(layer, config, placement, y0)
+    elif layer.binary or layer.from_image:
         f |= _window_rows(layer, config, placement, y0 * op.stride)
     if layer.from_x:
         f |= _dense_rows(layer, config, placement, y0)
@@ -260,6 +264,22 @@ def _window_rows(layer, config, placement, row0: int) -> dict[str, int]:
     return f
 
 
+def _point_rows(layer, config, placement, y0: int) -> dict[str, int]:
+    """A 1x1 convolution reads a pixel's channel words as a stride-2 window inside a large map."""
+    kept = placement.rows.bits[layer.source]
+    source, base = placement.bits[layer.source]
+    row = ceil_div(layer.in_shape[2], config.pixels)
+    words = ceil_div(layer.in_shape[0], config.channels_in)
+    if 2 * max(layer.in_shape[1:]) >= NO_BORDER:
+        raise DoesNotFit(f"a 1x1 convolution of a map of {layer.in_shape[1:]}", where=layer.name,
+                         hint=f"sides may have {NO_BORDER // 2} pixels")
+    held = words - (ceil_div(words, POINT_WORDS) - 1) * POINT_WORDS
+    f = {"point": 1, "point_words": (1 << held) - 1, "stride2": 1, "source": source,
+         "plane": base, "row_step": row, "row_last": (kept - 1) * row, "cg_step": kept * row,
+         "row0": 1, "top0": 0, "h_in": NO_BORDER, "w_in": NO_BORDER}
+    return f | {f"row{bank}_off": y0 % kept * row for bank in range(ROW_BANKS)}
+
+
 def _dense_rows(layer, config, placement, y0: int) -> dict[str, int]:
     row = ceil_div(layer.in_shape[2], config.pixels)
     kept = placement.rows.x[layer.source]
@@ -268,19 +288,23 @@ def _dense_rows(layer, config, placement, y0: int) -> dict[str, int]:
 
 def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
     y0 = piece.y0
-    row = bit_words(layer.out_shape[2], config)
-    slots = bit_slots(placement.rows.bits[layer.bits])
+    row, slots, _planes = bit_plane(layer, placement.rows.bits[layer.bits], config)
     buffer, address = placement.bits[layer.bits]
     word, start = divmod(piece.g0 * config.lanes, config.channels_in)
-    address += word * slots * row
-    return {
+    if layer.grouped:
+        plane, slot = word // POINT_WORDS, y0 % slots
+        bank, half = divmod(word % POINT_WORDS, 2)
+        more = {"bits_point": 1, "bits_half": half}
+    else:
+        plane, slot, bank, more = word, y0 // ROW_BANKS % slots, y0 % ROW_BANKS, {}
+    return more | {
         "bits_start": start,
         "bits_store": 1,
         "bits_buffer": buffer,
-        "bits_addr": address + y0 // ROW_BANKS % slots * row,
+        "bits_addr": address + (plane * slots + slot) * row,
         "bits_row_step": row,
         "bits_cg_step": slots * row,
-        "bits_bank0": y0 % ROW_BANKS,
+        "bits_bank0": bank,
     }
 
 

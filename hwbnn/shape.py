@@ -63,6 +63,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         const_words=const_words,
         psum_depth=psum_depth,
         stem=stem,
+        pointwise=any(layer.pointwise for layer in layers),
         overlap=overlap is not None,
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
@@ -157,12 +158,14 @@ def _feature_bits(graph: Graph) -> int:
     return int(np.max([n.op.bits for n in graph if isinstance(n.op, I.Saturate)]))
 
 
-def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier") -> EngineConfig:
+def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier",
+                    pointwise: bool = False) -> EngineConfig:
     """An engine of ``shape`` for any small network: wide menus and memories, nothing derived."""
     return EngineConfig(
         **dataclasses.asdict(shape),
         id_bits=id_bits,
         rprelu=rprelu,
+        pointwise=pointwise,
         affine_shifts=(4, 6, 8, 10, 12, 14, 16, 18),
         prescales=(0, 4, 8, 12, 16),
         weight_bits=12,
@@ -196,6 +199,8 @@ def on_machine(graph: Graph, config: EngineConfig) -> Program:
             raise DoesNotFit(f"{name} must be {getattr(config, name)}, not {needs[name]}")
     if needs["rprelu"] not in ("none", config.rprelu):
         raise DoesNotFit(f"the engine's RPReLU is '{config.rprelu}', not '{needs['rprelu']}'")
+    if any(layer.pointwise for layer in layers) and not config.pointwise:
+        raise DoesNotFit("the engine has no 1x1 binary convolutions")
     for name in ("id_bits", "weight_bits", "acc_bits", "z_bits", "bias_bits"):
         if needs[name] > getattr(config, name):
             raise DoesNotFit(f"needs {name} {needs[name]}, the engine has {getattr(config, name)}")

@@ -31,9 +31,11 @@ def random_network(
     classes: int | None = None,
     max_tau: int = 9,
     imagenet: bool = False,
+    pointwise: bool = False,
 ) -> RandomNetwork:
     """Draw a network: stem, residual blocks with optional stride 2, pool, classifier.
 
+    With ``pointwise`` some blocks have 1x1 binary convolutions.
     With ``imagenet`` the stem is 7x7 stride 2 with a 3x3 stride 2 max-pool, sides multiples of 4.
     """
     builder = _Builder(rng, max_channels, max_tau)
@@ -42,7 +44,7 @@ def random_network(
     else:
         builder.stem(size or int(rng.integers(4, 13)))
     for _ in range(int(rng.integers(1, max_blocks + 1))):
-        builder.block()
+        builder.block(pointwise and rng.random() < 0.5)
     return builder.head(classes or int(rng.integers(2, 12)))
 
 
@@ -113,9 +115,9 @@ class _Builder:
         return (weight, codebook, ids) if tau < 9 else (weight, None, None)
 
 
-    def block(self):
+    def block(self, pointwise=False):
         rng = self.rng
-        down = min(self.h, self.w) >= 4 and rng.random() < 0.45
+        down = min(self.h, self.w) >= 4 and rng.random() < 0.45 and not pointwise
         stride, out = (2, self.channels()) if down else (1, self.c)
         pad = int(rng.choice([-1, 0, 1], p=[0.2, 0.6, 0.2]))
         self.features.add(f"padding {pad:+d}" if pad else "padding 0")
@@ -123,8 +125,13 @@ class _Builder:
             self.features.add("stride 2")
         t = self.add(F.FBias(rng.normal(0, 0.3, self.c)), self.x)
         t = self.add(F.FSign(), t)
-        weight, codebook, ids = self.binary_weight(out, self.c)
-        y = self.add(F.FBinaryConv2d(weight, stride, 1, pad, codebook, ids), t)
+        if pointwise:
+            self.features.add("1x1")
+            weight = rng.choice(np.array([-1, 1], np.int8), (out, self.c, 1, 1))
+            y = self.add(F.FBinaryConv2d(weight, 1, 0, 0, None, None), t)
+        else:
+            weight, codebook, ids = self.binary_weight(out, self.c)
+            y = self.add(F.FBinaryConv2d(weight, stride, 1, pad, codebook, ids), t)
         y = self.add(F.FScale(rng.uniform(0.01, 0.1, out)), y)
         y = self.norm(y, out, 9 * self.c * 0.003)
         r = self.x

@@ -19,6 +19,10 @@ class BitMap(wiring.Component):
     word overwrites it whole, so that unused channels are 0; one that straddles two words is
     written as two.
 
+    For a 1x1 convolution a map is written by channel groups: where the columns of three rows lie
+    otherwise, the banks and columns hold six channel words of one pixel, which are then read at
+    once. Channel word g goes to bank g % 6 // 2, column g % 2 of each pixel's two columns.
+
     Members
     -------
     i_source, i_row_addr, i_new : In
@@ -27,6 +31,8 @@ class BitMap(wiring.Component):
         Valid two cycles after ``i_new``.
     i_setup, i_buffer, i_addr, i_start, i_row_step, i_cg_step, i_bank0 : In
         Where a step writes, from its setup on; ``i_start`` is its first channel in a word.
+    i_point, i_half : In, where 1x1 convolutions are configured
+        It writes by channel groups, from this column (and bank ``i_bank0``) on.
     i_valid, i_first, i_odd, i_row_last, i_bits : In
         P*T bits of one group (index p*T + t), the output group's first, second of a pair, row end.
 
@@ -41,7 +47,8 @@ class BitMap(wiring.Component):
         ba = config.bit_addr_bits
         self._word = 2 * config.pixels * config.channels_in
         super().__init__(
-            {
+            ({"i_point": In(1), "i_half": In(1)} if config.pointwise else {})
+            | {
                 "i_source": In(1),
                 "i_row_addr": In(data.ArrayLayout(ba, ROW_BANKS)),
                 "i_new": In(1),
@@ -117,6 +124,8 @@ class BitMap(wiring.Component):
         start = Signal(range(s))
         next_start = Signal(range(s))
         held = Signal(n, reset_less=True)
+        point = self.i_point if config.pointwise else Const(0)
+        next_bank, next_half, half, now_half = (Signal(2), Signal(), Signal(), Signal())
 
         now_addr, now_bank, now_word = (Signal.like(row_addr), Signal.like(bank),
                                         Signal.like(word))
@@ -124,12 +133,13 @@ class BitMap(wiring.Component):
         m.d.comb += [
             plane_now.eq(plane),
             now_addr.eq(Mux(self.i_first, plane, row_addr)),
-            now_bank.eq(Mux(self.i_first, self.i_bank0, bank)),
+            now_bank.eq(Mux(self.i_first, Mux(point, next_bank, self.i_bank0), bank)),
+            now_half.eq(Mux(self.i_first, next_half, half)),
             now_word.eq(Mux(self.i_first, 0, word)),
             start_now.eq(Mux(self.i_first, next_start, start)),
         ]
         emit = Signal()
-        m.d.comb += emit.eq(self.i_valid & (self.i_odd | self.i_row_last))
+        m.d.comb += emit.eq(self.i_valid & (self.i_odd | self.i_row_last | point))
         op = {
             "valid": Signal(),
             "bank": Signal(2),
@@ -137,13 +147,15 @@ class BitMap(wiring.Component):
             "start": Signal.like(start),
             "low": Signal(n, reset_less=True),
             "high": Signal(n, reset_less=True),
+            "half": Signal(),
         }
         m.d.sync += [
             op["valid"].eq(emit),
             op["bank"].eq(now_bank),
             op["addr"].eq(now_addr + now_word),
             op["start"].eq(start_now),
-            op["low"].eq(Mux(self.i_odd, held, self.i_bits)),
+            op["low"].eq(Mux(self.i_odd & ~point, held, self.i_bits)),
+            op["half"].eq(now_half),
             op["high"].eq(Mux(self.i_odd, self.i_bits, 0)),
         ]
         with m.If(self.i_valid):
@@ -151,13 +163,18 @@ class BitMap(wiring.Component):
                 held.eq(self.i_bits),
                 row_addr.eq(now_addr),
                 bank.eq(now_bank),
+                half.eq(now_half),
                 start.eq(start_now),
                 word.eq(Mux(emit, now_word + 1, now_word)),
             ]
             with m.If(self.i_row_last):
-                m.d.sync += [word.eq(0), bank.eq(now_bank + 1)]
-                with m.If(now_bank == ROW_BANKS - 1):
+                m.d.sync += word.eq(0)
+                with m.If(point):
+                    m.d.sync += row_addr.eq(now_addr + self.i_row_step)
+                with m.Elif(now_bank == ROW_BANKS - 1):
                     m.d.sync += [bank.eq(0), row_addr.eq(now_addr + self.i_row_step)]
+                with m.Else():
+                    m.d.sync += bank.eq(now_bank + 1)
             with m.If(self.i_first):
                 # where the output group after this one begins
                 with m.If(next_start + p >= s):
@@ -166,10 +183,19 @@ class BitMap(wiring.Component):
                     if p > s:
                         m.d.sync += plane.eq(plane + (self.i_cg_step << 1))
                         m.d.sync += next_start.eq(0)
+                    with m.If(point):
+                        m.d.sync += next_half.eq(~next_half)
+                        last_bank = next_bank == ROW_BANKS - 1
+                        with m.If(next_half):
+                            m.d.sync += next_bank.eq(Mux(last_bank, 0, next_bank + 1))
+                        with m.If(~(next_half & last_bank)):
+                            m.d.sync += plane.eq(plane)
                 with m.Else():
                     m.d.sync += next_start.eq(next_start + p)
         with m.If(self.i_setup):
             m.d.sync += [plane.eq(self.i_addr), next_start.eq(self.i_start)]
+            if config.pointwise:
+                m.d.sync += [next_bank.eq(self.i_bank0), next_half.eq(self.i_half)]
         return op
 
     def _place(self, m, op):
@@ -206,7 +232,28 @@ class BitMap(wiring.Component):
                     with m.Case(start + (k << len(current["start"]))):
                         bits, keep = self._layout(current, start, k)
                         m.d.sync += [word.eq(bits), mask.eq(keep)]
+                        if config.pointwise:
+                            self._place_point(m, current, start, word, mask)
         return valid, bank, addr, word, mask
+
+    def _place_point(self, m, op, start, word, mask):
+        """The same by channel groups: every other column changes."""
+        config = self._config
+        s, p, t = config.channels_in, config.lanes, config.pixels
+        with m.If(self.i_point):
+            for half in range(2):
+                bits, keep = [], []
+                for column in range(2 * t):
+                    for channel in range(s):
+                        lane, mine = channel - start, column % 2 == half
+                        inside = mine and 0 <= lane < p
+                        bits.append(op["low"][lane * t + column // 2] if inside else Const(0))
+                        keep.append(int(not inside and not (mine and start == 0)))
+                with m.If(op["half"] == half):
+                    m.d.sync += [
+                        word.eq(Cat(bits)),
+                        mask.eq(sum(k << i for i, k in enumerate(keep))),
+                    ]
 
     def _layout(self, op, start, target):
         """Word bits (index column*S + channel) and mask of the old word's bits to keep."""

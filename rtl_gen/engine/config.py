@@ -12,7 +12,7 @@ from amaranth.lib import data
 
 from .stem_config import StemConfig
 
-__all__ = ["ROW_BANKS", "EngineConfig"]
+__all__ = ["POINT_WORDS", "ROW_BANKS", "EngineConfig"]
 
 ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
 BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
@@ -21,6 +21,14 @@ PIXEL_BITS = 24  # three 8-bit channels
 STREAM_BITS = 16  # of a word of the off-chip weight stream
 STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, by segment kind
 IMAGE_TAPS = 27  # 3x3 window of three channels
+# channel words of one pixel that a 1x1 convolution takes at once: two columns of each row bank
+POINT_WORDS = 2 * ROW_BANKS
+POINTWISE_FIELDS = {
+    "point": 1,  # a 1x1 convolution of a map by channel groups
+    "point_words": POINT_WORDS,  # those of the last input group that hold channels
+    "bits_point": 1,  # bits are written by channel groups
+    "bits_half": 1,  # first column that they go to
+}
 
 
 def _bits(depth: int) -> int:
@@ -58,6 +66,9 @@ class EngineConfig:
     shared_x : bool
         Dense inputs lie in the feature memory; it takes one word a cycle, so no map may be stored
         both as it is and pooled. ``dense_inputs`` must divide ``lanes``.
+    pointwise : bool
+        1x1 binary convolutions: bit maps may be written by channel groups (see BitMap). P must
+        divide S.
     stem : StemConfig, optional
         A stem unit computes the first layer; its ``lanes`` are this engine's.
     ring_words : tuple of int
@@ -89,6 +100,7 @@ class EngineConfig:
     rprelu: str = "multiplier"
     image_frac: int = 6
     shared_x: bool = False
+    pointwise: bool = False
     stem: StemConfig | None = None
     ring_words: tuple[int, ...] = ()
     overlap: bool = False
@@ -121,6 +133,8 @@ class EngineConfig:
             raise ValueError(f"rprelu must be multiplier, shift or none, not {self.rprelu!r}")
         if self.shared_x and p % k:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
+        if self.pointwise and s % p:
+            raise ValueError(f"1x1 convolutions need lanes that divide the {s} channels, not {p}")
         if self.stem is not None and (self.stem.lanes != p or t != 1):
             raise ValueError(f"a stem of {self.stem.lanes} lanes beside {p} lanes of {t} pixels")
         if len(self.ring_words) not in (0, len(STREAM_KINDS)):
@@ -299,6 +313,7 @@ class EngineConfig:
                 "n_classes": _bits(self.logit_depth),  # of a result, less one
             }
             | ({} if self.stem else {f"offset{c}": 14 for c in range(3)})
+            | (POINTWISE_FIELDS if self.pointwise else {})
         )
 
     @property

@@ -132,6 +132,7 @@ class Sequencer(wiring.Component):
             ig_last.eq(ig == step.n_ig),
             og_last.eq(og == step.n_og),
         ]
+        point = step.point if config.pointwise else Const(0)
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
@@ -173,7 +174,7 @@ class Sequencer(wiring.Component):
             issue.odd.eq(j[0]),
             issue.row_odd.eq(y[0]),
             issue.row_class.eq(Mux(row == 0, 1, Mux(row + 1 >= step.h_in, 2, 0))),
-            issue.left.eq(j == 0),
+            issue.left.eq((j == 0) | point),
             self.o_new.eq(go & new),
             self.o_top.eq(top),
             self.o_phase.eq(j[0] & ~step.stride2),
@@ -214,7 +215,7 @@ class Sequencer(wiring.Component):
                     y.eq(y + 1),
                     row.eq(row + Mux(step.stride2, 2, 1)),
                 ]
-                self._next_row(m, step, top, row_off)
+                self._next_row(m, step, top, row_off, point)
                 with m.If(y_last):
                     self._next_tile(
                         m, step, row, top, plane, row_off, x_pixel, x_plane, slice_, ig_last
@@ -316,8 +317,11 @@ class Sequencer(wiring.Component):
         return following, ready, take
 
     @staticmethod
-    def _next_row(m, step, top, row_off):
-        """Banks whose row leaves the window move on to their next row, round the ring."""
+    def _next_row(m, step, top, row_off, point):
+        """Banks whose row leaves the window move on to their next row, round the ring.
+
+        Of a map by channel groups all banks hold the same row, and leave it together.
+        """
         following = []
         for b in range(ROW_BANKS):
             following.append(Signal.like(row_off[b], name=f"following{b}"))
@@ -333,6 +337,10 @@ class Sequencer(wiring.Component):
                     ]
                     with m.If(step.stride2):
                         m.d.sync += row_off[second].eq(following[second])
+        with m.If(point):
+            m.d.sync += top.eq(top)
+            for b in range(ROW_BANKS):
+                m.d.sync += row_off[b].eq(following[b])
 
     def _next_tile(
         self, m, step, row, top, plane, row_off, x_pixel, x_plane, slice_, ig_last

@@ -225,7 +225,14 @@ class Engine(wiring.Component):
         read = BitMap.READ_LATENCY
         windows = []
         for name, depth, source in sources:
-            window = Window(depth=depth, pixels=t)
+            pointwise = config.pointwise and source is bitmap
+            window = Window(depth=depth, pixels=t, pointwise=pointwise)
+            if pointwise:
+                m.d.comb += [
+                    window.i_point.eq(step.point),
+                    window.i_last.eq(issue[read].last),
+                    window.i_point_words.eq(step.point_words),
+                ]
             m.submodules[name] = window
             m.d.comb += [
                 window.i_words.eq(source.o_words),
@@ -430,6 +437,11 @@ class Engine(wiring.Component):
             bitmap.i_row_step.eq(step.bits_row_step),
             bitmap.i_cg_step.eq(step.bits_cg_step),
             bitmap.i_bank0.eq(step.bits_bank0),
+            *(
+                (bitmap.i_point.eq(step.bits_point), bitmap.i_half.eq(step.bits_half))
+                if config.pointwise
+                else ()
+            ),
             bitmap.i_valid.eq(s.valid & s.last & step.bits_store),
             bitmap.i_first.eq(s.og_first),
             bitmap.i_odd.eq(s.odd),

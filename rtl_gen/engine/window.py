@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import ROW_BANKS
+from .config import POINT_WORDS, ROW_BANKS
 
 __all__ = ["Window"]
 
@@ -22,6 +22,9 @@ class Window(wiring.Component):
         Bits per pixel.
     pixels : int
         T, windows a cycle.
+    pointwise : bool
+        Windows of 1x1 convolutions, too: their six right-hand taps are the two words of a pixel in
+        each row bank, stored as neighbouring columns; read with stride 2.
 
     Members
     -------
@@ -32,6 +35,8 @@ class Window(wiring.Component):
         the convolution has stride 2.
     i_row_class, i_left, i_right : In
         Borders of this group, as in the issue.
+    i_point, i_last, i_point_words : In, where ``pointwise``
+        A 1x1 convolution; its last input group, of which only these words are taps.
     o_window : Out(ArrayLayout(ArrayLayout(depth, 9), T))
         Windows, tap index 3*ky + kx.
     o_valid : Out(ArrayLayout(9, T))
@@ -42,10 +47,12 @@ class Window(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, *, depth: int, pixels: int):
-        self._depth, self._pixels = depth, pixels
+    def __init__(self, *, depth: int, pixels: int, pointwise: bool = False):
+        self._depth, self._pixels, self._pointwise = depth, pixels, pointwise
+        more = {"i_point": In(1), "i_last": In(1), "i_point_words": In(POINT_WORDS)}
         super().__init__(
-            {
+            (more if pointwise else {})
+            | {
                 "i_words": In(data.ArrayLayout(2 * pixels * depth, ROW_BANKS)),
                 "i_new": In(1),
                 "i_top": In(2),
@@ -81,7 +88,12 @@ class Window(wiring.Component):
             cols = [self.i_left if p == 0 else Const(0), Const(0), self.i_right[p]]
             for ky in range(3):
                 for kx in range(3):
-                    m.d.sync += valid[p][3 * ky + kx].eq(~(rows[ky] | cols[kx]))
+                    inside = ~(rows[ky] | cols[kx])
+                    if self._pointwise:
+                        word_of = 2 * ky + kx - 1
+                        held = ~self.i_last | self.i_point_words[word_of] if kx else Const(0)
+                        inside = Mux(self.i_point, held, inside)
+                    m.d.sync += valid[p][3 * ky + kx].eq(inside)
         # stride 2 needs no phase of its own: its groups start at word starts, 2*T columns apart
         stride2 = Signal(reset_less=True)
         m.d.sync += stride2.eq(self.i_stride2)

@@ -9,6 +9,7 @@ from hwbnn.ir import Graph
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.program import Program
 from hwbnn.shape import Shape, general_purpose, on_machine
+from rtl_gen.engine.config import POINT_WORDS
 from sim.random_network import random_network
 
 NETWORKS = 27  # a machine; eight machines make more than 200
@@ -25,7 +26,9 @@ MACHINES = {
     "S64-P4-T1-K8-id7": (Shape(64, 4, 1, 8), 7, "multiplier"),
     "S8-P16-T1-K8-id9": (Shape(8, 16, 1, 8), 9, "multiplier"),
     "S16-P4-T1-K4-id9-shift": (Shape(16, 4, 1, 4), 9, "shift"),
+    "S8-P4-T2-K4-id9-point": (Shape(8, 4, 2, 4), 9, "shift"),
 }
+POINTWISE = "S8-P4-T2-K4-id9-point"  # the one with 1x1 binary convolutions
 
 
 @dataclasses.dataclass
@@ -42,7 +45,7 @@ class Drawn:
 def machine(name: str):
     """The engine configuration of a machine."""
     shape, id_bits, rprelu = MACHINES[name]
-    return general_purpose(shape, id_bits=id_bits, rprelu=rprelu)
+    return general_purpose(shape, id_bits=id_bits, rprelu=rprelu, pointwise=name == POINTWISE)
 
 
 def networks(name: str):
@@ -55,7 +58,9 @@ def networks(name: str):
         if drawn == NETWORKS:
             return
         rng = np.random.default_rng(seed)
-        network = random_network(rng, max_tau=id_bits)
+        pointwise = name == POINTWISE
+        network = random_network(rng, max_tau=id_bits, pointwise=pointwise,
+                                 max_channels=120 if pointwise else 40)
         _c, h, w = network.graph["image"].op.shape
         images = rng.integers(0, 256, (FRAMES, h, w, 3), dtype=np.uint8)
         calibration = images if seed % 2 else None
@@ -67,6 +72,9 @@ def networks(name: str):
         except DoesNotFit:
             continue
         features = set(network.features)
+        if any(layer.pointwise and layer.in_shape[0] > POINT_WORDS * shape.channels_in
+               for layer in program.layers):
+            features.add("1x1 in several sweeps")
         if any(
             n % shape.channels_in
             for layer in program.layers if layer.binary
