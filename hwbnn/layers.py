@@ -14,9 +14,10 @@ class Layer:
     """A convolution and the chain that one pass of the engine computes with it.
 
     ``source`` names the value read (bits, image or multi-bit map), ``value`` the saturated result,
-    ``residual`` the map added, ``bits`` the Threshold made of the result. ``x`` names what the
-    dense array reads later: ``value`` itself, its 2x2 mean or its channel sums. ``stored`` says
-    that ``value`` is kept in the feature memory (as a later residual, or as the logits).
+    ``residual`` the map added, ``repeats`` times one behind the other, ``bits`` the Threshold made
+    of the result. ``x`` names what the dense array reads later: ``value`` itself, its 2x2 mean or
+    its channel sums. ``stored`` says that ``value`` is kept in the feature memory (as a later
+    residual, or as the logits); a residual may also be another layer's ``x``.
     ``grouped`` says that the bits are stored by channel groups, for 1x1 convolutions.
     ``pool`` is the max-pool fused behind a 7x7 first convolution; ``out_shape`` is then the pooled
     map's and ``conv_shape`` the convolution's own.
@@ -39,6 +40,7 @@ class Layer:
     is_output: bool
     pool: I.MaxPool2d | None = None
     grouped: bool = False
+    repeats: int = 1
 
     @property
     def name(self) -> str:
@@ -109,10 +111,12 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
         raise UnsupportedError(
             "a convolution must be followed by one affine", where=conv.source or conv.name
         )
-    end, residual = affine.name, None
+    end, residual, repeats = affine.name, None, 1
     add = only(end, I.Add)
     if add is not None:
         residual = add.inputs[0] if add.inputs[1] == end else add.inputs[1]
+        if isinstance(graph[residual].op, I.Repeat):
+            residual, repeats = graph[residual].inputs[0], graph[residual].op.times
         end = add.name
     saturate = only(end, I.Saturate)
     if saturate is None:
@@ -135,7 +139,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
                 raise UnsupportedError("a map may be binarised once", where=node.name)
             bits, threshold = node.name, node.op
             grouped = _grouped(node, consumers)
-        elif isinstance(node.op, I.Add):
+        elif isinstance(node.op, I.Add | I.Repeat):
             stored = True
         elif isinstance(node.op, I.AvgPool2x2 | I.GlobalSum | I.Conv2d):
             _c, h, w = types[value].shape
@@ -154,7 +158,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
     return Layer(
         conv, affine.op, conv.inputs[0], value, residual, act, bits, threshold, x, x_op, stored,
         types[conv.inputs[0]].shape, types[conv.name].shape, types[value].shape,
-        value == graph.output, pool, grouped,
+        value == graph.output, pool, grouped, repeats,
     )
 
 

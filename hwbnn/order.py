@@ -37,6 +37,10 @@ class Rows:
     bits: dict[str, int]
     x: dict[str, int]
 
+    def kept(self, residual: str) -> int:
+        """Of a residual: a stored map, or one pooled for it."""
+        return self.features[residual] if residual in self.features else self.x[residual]
+
 
 def depth_first(layers: list[Layer]) -> int:
     """How many leading layers may run by bands: up to the first stride-2 convolution's stage.
@@ -76,7 +80,7 @@ class _Progress:
         """Rows of a value that exist, in its own rows."""
         i = self.maker[name]
         layer, done = self.layers[i], self.done[i]
-        if kind == "x" and layer.x == name and layer.x_op is not None:
+        if kind != "bits" and layer.x == name and layer.x_op is not None:
             if isinstance(layer.x_op, I.GlobalSum):
                 return int(done == layer.out_shape[1])
             return done // 2
@@ -184,7 +188,26 @@ def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
     for name, need in x.items():
         if name not in outside:
             rows.x[name] = min(rows.x[name], need)
+    _align(layers, rows, chain)
     return rows
+
+
+def _align(layers: list[Layer], rows: Rows, chain: dict[str, str]) -> None:
+    """As many rows of a map as of its residual: a step has one distance between planes for both."""
+    changed = True
+    while changed:
+        changed = False
+        for layer in layers:
+            if not (layer.stored and layer.residual):
+                continue
+            names = {layer.value, layer.residual}
+            roots = {chain[n] for n in names if n in chain}
+            names |= {n for n, root in chain.items() if root in roots}
+            most = max(rows.kept(n) for n in names)
+            for name in names:
+                where = rows.features if name in rows.features else rows.x
+                changed |= where[name] != most
+                where[name] = most
 
 
 def _chains(layers: list[Layer]) -> dict[str, str]:
@@ -222,8 +245,20 @@ def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int,
                     where=layer.name,
                     hint=f"plan with psum_depth {least * geo.n_x}",
                 )
-            yield Piece(piece.layer, y0, y1, 0, geometry(layer, config).n_og)
+            each = _groups_a_copy(layer, config)
+            for copy in range(layer.repeats):  # of the residual, read from its start each time
+                yield Piece(piece.layer, y0, y1, copy * each, (copy + 1) * each)
             y0 = y1
+
+
+def _groups_a_copy(layer: Layer, config: EngineConfig) -> int:
+    """Output groups that one copy of the residual serves."""
+    n_og = geometry(layer, config).n_og
+    channels = layer.out_shape[0] // layer.repeats
+    if layer.repeats > 1 and channels % config.lanes:
+        raise DoesNotFit(f"a residual of {channels} channels, used {layer.repeats} times, needs "
+                         f"lanes that divide them, not {config.lanes}", where=layer.name)
+    return n_og // layer.repeats
 
 
 def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows) -> bool:
@@ -243,7 +278,7 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows) -
         return False
     if layer.stored and not _one_turn(y0, y1, rows.features[layer.value]):
         return False
-    if layer.residual and not _one_turn(y0, y1, rows.features[layer.residual]):
+    if layer.residual and not _one_turn(y0, y1, rows.kept(layer.residual)):
         return False
     if layer.bits and not _one_turn(y0, y1, _turn(layer, rows.bits[layer.bits])):
         return False

@@ -7,6 +7,7 @@ from rtl_gen.engine.config import EngineConfig
 from .allocate import Region, first_fit
 from .geometry import bit_plane, geometry, x_planes, x_row_words
 from .layers import Layer
+from .ops import int_ops as I
 from .order import Rows
 
 __all__ = ["Phases", "Placement", "place"]
@@ -26,6 +27,10 @@ class Placement:
     x: dict[str, int]
     rows: Rows
     needed: dict[str, int]
+
+    def residual(self, name: str) -> int:
+        """First feature word of a residual: a stored map, or one pooled for it."""
+        return self.features[name] if name in self.features else self.x[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +75,7 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
     feature_regions = _features(layers, config, rows, phases, last_use)
     x_regions = _x(layers, config, rows, phases, last_use)
     if config.shared_x:
-        places, words = first_fit(feature_regions + x_regions)
+        places, words = first_fit(x_regions + feature_regions)
         features = {r.name: places[r.name] for r in feature_regions}
         x = {r.name.removeprefix("x:"): places[r.name] for r in x_regions}
         needed = {"features": words, "x": 0}
@@ -91,13 +96,18 @@ def _reads_stored(layer: Layer, config: EngineConfig) -> bool:
 
 
 def _features(layers, config, rows, phases, last_use) -> list[Region]:
-    shapes = {layer.value: layer.out_shape for layer in layers}
+    shapes = {layer.x: _x_shape(layer) for layer in layers if layer.x}
+    shapes |= {layer.value: layer.out_shape for layer in layers}
+    stored = {layer.value for layer in layers if layer.stored}
     regions = []
     for i, layer in enumerate(layers):
         if not layer.stored:
             continue
         r = layer.residual
-        in_place = r is not None and last_use[r] == i and shapes[r] == layer.out_shape
+        in_place = (r is not None and last_use[r] == i and shapes[r] == layer.out_shape
+                    and rows.kept(r) == rows.features[layer.value])
+        if in_place and r not in stored:
+            r, in_place = f"x:{r}", config.shared_x
         end = max(last_use.get(layer.value, i), i)
         if layer.is_output:
             end = len(layers) - 1
@@ -105,6 +115,12 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
         size = geo.n_og * rows.features[layer.value] * geo.n_x_map
         regions.append(Region(layer.value, size, phases.live(i, end), r if in_place else None))
     return regions
+
+
+def _x_shape(layer: Layer) -> tuple[int, int, int]:
+    """Shape of what a layer leaves for the dense array, or as a residual."""
+    c, h, w = layer.out_shape
+    return (c, h // 2, w // 2) if isinstance(layer.x_op, I.AvgPool2x2) else (c, h, w)
 
 
 def _x(layers, config, rows, phases, last_use) -> list[Region]:

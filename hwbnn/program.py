@@ -91,7 +91,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     phases = Phases(prefix, overlap, len(layers))
     placement = place(layers, config, rows, phases)
     if config.shared_x:
-        _check_shared(layers)
+        _check_shared(layers, placement)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
     # what runs depth-first reads its weights again and again: they stay on chip
     streamed = [config.streams and i >= prefix and not x.stem for i, x in enumerate(layers)]
@@ -155,12 +155,16 @@ def _check_overlap(layers: list[Layer], prefix: int, overlap: int) -> None:
                              "overwrites meanwhile", where=layer.name, hint="overlap fewer layers")
 
 
-def _check_shared(layers: list[Layer]) -> None:
+def _check_shared(layers: list[Layer], placement: Placement) -> None:
     """The feature memory takes one word a cycle: a map and its pooled form cannot both go there."""
     for layer in layers:
         if layer.stored and layer.x and layer.x_op is not None:
             raise UnsupportedError("a map that is both a residual and a pooled dense input needs "
                                    "a machine with a memory for dense inputs", where=layer.name)
+        if layer.stored and layer.residual and (
+                placement.rows.kept(layer.residual) != placement.rows.features[layer.value]):
+            raise DoesNotFit("a map and its residual keep different numbers of rows",
+                             where=layer.name)
         if layer.from_x and layer.residual:
             raise UnsupportedError("a 1x1 layer with a residual needs a machine with a memory for "
                                    "dense inputs", where=layer.name)
@@ -225,10 +229,10 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
     rows = placement.rows
     if layer.residual:
         f["residual"] = 1
-        kept = rows.features[layer.residual]
+        kept = rows.kept(layer.residual)
         f["f_step"] = kept * geo.n_x_map
-        f["f_read"] = placement.features[layer.residual] + y0 % kept * geo.n_x_map
-        f["f_read"] += piece.g0 * f["f_step"]
+        f["f_read"] = placement.residual(layer.residual) + y0 % kept * geo.n_x_map
+        f["f_read"] += piece.g0 % (geo.n_og // layer.repeats) * f["f_step"]
     if layer.stored:
         kept = rows.features[layer.value]
         f["f_store"] = 1

@@ -67,7 +67,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         overlap=overlap is not None,
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
-        shared_x=stem is not None and shape.lanes % shape.dense_inputs == 0,
+        shared_x=_shared_x(layers, shape),
         **{f"{name}_depth": 1 << 16 for name in ("bit", "image", "feature", "x", "weight",
                                                  "dense_weight", "const", "codebook", "step",
                                                  "load", "logit")},
@@ -81,6 +81,17 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
     order = {"band": band, "overlap": overlap}
     return _fit(layers, wide, graph_input(graph).op, order)
+
+
+def _shared_x(layers: list[Layer], shape: Shape) -> bool:
+    """Whether dense inputs go to the feature memory: beside a stem, or if pooled maps are added."""
+    divides = shape.lanes % shape.dense_inputs == 0
+    made = {layer.x for layer in layers if layer.x_op is not None}
+    pooled = next((layer for layer in layers if layer.residual in made), None)
+    if pooled is not None and not divides:
+        raise DoesNotFit(f"a pooled residual needs dense inputs that divide the {shape.lanes} "
+                         f"lanes, not {shape.dense_inputs}", where=pooled.name)
+    return divides and (layers[0].stem or pooled is not None)
 
 
 def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> StemConfig | None:
@@ -159,13 +170,17 @@ def _feature_bits(graph: Graph) -> int:
 
 
 def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier",
-                    pointwise: bool = False) -> EngineConfig:
-    """An engine of ``shape`` for any small network: wide menus and memories, nothing derived."""
+                    mobile: bool = False) -> EngineConfig:
+    """An engine of ``shape`` for any small network: wide menus and memories, nothing derived.
+
+    A ``mobile`` one computes 1x1 binary convolutions and adds pooled maps.
+    """
     return EngineConfig(
         **dataclasses.asdict(shape),
         id_bits=id_bits,
         rprelu=rprelu,
-        pointwise=pointwise,
+        pointwise=mobile,
+        shared_x=mobile,
         affine_shifts=(4, 6, 8, 10, 12, 14, 16, 18),
         prescales=(0, 4, 8, 12, 16),
         weight_bits=12,
@@ -199,6 +214,9 @@ def on_machine(graph: Graph, config: EngineConfig) -> Program:
             raise DoesNotFit(f"{name} must be {getattr(config, name)}, not {needs[name]}")
     if needs["rprelu"] not in ("none", config.rprelu):
         raise DoesNotFit(f"the engine's RPReLU is '{config.rprelu}', not '{needs['rprelu']}'")
+    made = {layer.x for layer in layers if layer.x_op is not None}
+    if any(layer.residual in made for layer in layers) and not config.shared_x:
+        raise DoesNotFit("the engine cannot add pooled maps")
     if any(layer.pointwise for layer in layers) and not config.pointwise:
         raise DoesNotFit("the engine has no 1x1 binary convolutions")
     for name in ("id_bits", "weight_bits", "acc_bits", "z_bits", "bias_bits"):

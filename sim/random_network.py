@@ -32,13 +32,15 @@ def random_network(
     max_tau: int = 9,
     imagenet: bool = False,
     pointwise: bool = False,
+    multiple: int = 0,
 ) -> RandomNetwork:
     """Draw a network: stem, residual blocks with optional stride 2, pool, classifier.
 
-    With ``pointwise`` some blocks have 1x1 binary convolutions.
+    With ``pointwise`` some blocks have 1x1 binary convolutions. With ``multiple`` the channels are
+    multiples of it, and residuals may be pooled or used twice.
     With ``imagenet`` the stem is 7x7 stride 2 with a 3x3 stride 2 max-pool, sides multiples of 4.
     """
-    builder = _Builder(rng, max_channels, max_tau)
+    builder = _Builder(rng, max_channels, max_tau, mobile=bool(multiple), multiple=multiple or 1)
     if imagenet:
         builder.imagenet_stem(size or 4 * int(rng.integers(4, 13)))
     else:
@@ -49,7 +51,8 @@ def random_network(
 
 
 class _Builder:
-    def __init__(self, rng, max_channels, max_tau):
+    def __init__(self, rng, max_channels, max_tau, mobile=False, multiple=1):
+        self.mobile, self.multiple = mobile, multiple
         self.rng, self.max_channels, self.max_tau = rng, max_channels, max_tau
         self.nodes: list[Node] = []
         self.features: set[str] = set()
@@ -62,6 +65,8 @@ class _Builder:
         return name
 
     def channels(self) -> int:
+        if self.multiple > 1:
+            return self.multiple * int(self.rng.integers(1, self.max_channels // self.multiple + 1))
         return int(self.rng.integers(2, self.max_channels + 1))
 
     def norm(self, x, channels, fan_in, gain=1.0):
@@ -119,6 +124,13 @@ class _Builder:
         rng = self.rng
         down = min(self.h, self.w) >= 4 and rng.random() < 0.45 and not pointwise
         stride, out = (2, self.channels()) if down else (1, self.c)
+        # mobile networks: maps are pooled and added as they are, 1x1 layers double the channels
+        pooled = self.mobile and down and not (self.h % 2 or self.w % 2)
+        double = pointwise and self.mobile and rng.random() < 0.5
+        if pooled:
+            out = self.c
+        if double:
+            out = 2 * self.c
         pad = int(rng.choice([-1, 0, 1], p=[0.2, 0.6, 0.2]))
         self.features.add(f"padding {pad:+d}" if pad else "padding 0")
         if stride == 2:
@@ -141,8 +153,14 @@ class _Builder:
                 r = None
             else:
                 r = self.add(F.FAvgPool2d(2), r)
+            if pooled:
+                self.features.add("pooled residual")
+            elif r is not None:
                 r = self.add(F.FConv2d(rng.normal(0, 1, (out, self.c, 1, 1)), 1, 0), r)
                 r = self.norm(r, out, self.c)
+        if double:
+            self.features.add("repeated residual")
+            r = self.add(F.FRepeat(2), r)
         if r is not None:
             y = self.add(F.FAdd(), y, r)
         if rng.random() < 0.8:

@@ -26,9 +26,9 @@ MACHINES = {
     "S64-P4-T1-K8-id7": (Shape(64, 4, 1, 8), 7, "multiplier"),
     "S8-P16-T1-K8-id9": (Shape(8, 16, 1, 8), 9, "multiplier"),
     "S16-P4-T1-K4-id9-shift": (Shape(16, 4, 1, 4), 9, "shift"),
-    "S8-P4-T2-K4-id9-point": (Shape(8, 4, 2, 4), 9, "shift"),
+    "S8-P4-T2-K4-id9-mobile": (Shape(8, 4, 2, 4), 9, "shift"),
 }
-POINTWISE = "S8-P4-T2-K4-id9-point"  # the one with 1x1 binary convolutions
+MOBILE = "S8-P4-T2-K4-id9-mobile"  # with 1x1 binary convolutions, pooled and repeated residuals
 
 
 @dataclasses.dataclass
@@ -45,7 +45,7 @@ class Drawn:
 def machine(name: str):
     """The engine configuration of a machine."""
     shape, id_bits, rprelu = MACHINES[name]
-    return general_purpose(shape, id_bits=id_bits, rprelu=rprelu, pointwise=name == POINTWISE)
+    return general_purpose(shape, id_bits=id_bits, rprelu=rprelu, mobile=name == MOBILE)
 
 
 def networks(name: str):
@@ -58,9 +58,10 @@ def networks(name: str):
         if drawn == NETWORKS:
             return
         rng = np.random.default_rng(seed)
-        pointwise = name == POINTWISE
-        network = random_network(rng, max_tau=id_bits, pointwise=pointwise,
-                                 max_channels=120 if pointwise else 40)
+        more = {}
+        if name == MOBILE:
+            more = {"pointwise": True, "multiple": shape.lanes, "max_channels": 100}
+        network = random_network(rng, max_tau=id_bits, **more)
         _c, h, w = network.graph["image"].op.shape
         images = rng.integers(0, 256, (FRAMES, h, w, 3), dtype=np.uint8)
         calibration = images if seed % 2 else None
