@@ -5,6 +5,7 @@ import sys
 import click
 
 from hwbnn.errors import HwbnnError
+from models.ab.train import command as ab
 from models.snn.train import command as snn
 
 
@@ -13,6 +14,7 @@ def main() -> None:
     """Train a small network of one family and write it as its authors would."""
 
 
+main.add_command(ab)
 main.add_command(snn)
 
 if __name__ == "__main__":

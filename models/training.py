@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,6 +117,18 @@ def deployable(net: nn.Module, epoch: int, top1: float) -> dict:
     return {"epoch": epoch, "state_dict": state, "best_top1_acc": top1, "optimizer": {}}
 
 
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Positive integers of a comma-separated list; UserError names the option."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 1:
+        raise UserError(f"{text!r} is not a list of positive integers", where=option,
+                        hint="for example 32,64,128")
+    return values
+
+
 def _write(content: dict, path: Path) -> None:
     # Written beside and renamed: an interrupted run never leaves half a file.
     beside = path.with_name(path.name + ".part")
@@ -154,13 +167,15 @@ def train(
     resume: bool = False,
     before_step: Callable[[int, int], None] = lambda step, total: None,
     before_save: Callable[[], None] = lambda: None,
+    content: Callable[[nn.Module, int, float], Any] = deployable,
     log: Callable[[str], None] = print,
 ) -> float:
     """Train `net`; write `out` at every evaluation and at the end. Return the last top-1 in %.
 
     `<out>.resume` holds network, optimiser and epoch after each epoch; with `resume` the run goes
     on from it, to the same weights as an unbroken run would reach on the same machine.
-    `before_step(step, total)` and `before_save()` let a family tend its own state.
+    `before_step(step, total)` and `before_save()` let a family tend its own state;
+    `content(net, epoch, top1)` is what `out` holds.
     """
     progress_file = out.with_name(out.name + ".resume")
     optimiser = torch.optim.Adam(net.parameters(), recipe.lr, fused=True)
@@ -199,7 +214,7 @@ def train(
         if (epoch + 1) % recipe.eval_every == 0 or epoch + 1 == recipe.epochs:
             top1 = accuracy(net, test)
             best = max(best, top1)
-            _write(deployable(net, epoch + 1, top1), out)
+            _write(content(net, epoch + 1, top1), out)
             log(f"epoch {epoch + 1}/{recipe.epochs} loss {loss_sum / per_epoch:.4f} "
                 f"test {top1:.2f} % after {(time.monotonic() - began) / 60:.1f} min -> {out}")
         state = {"epoch": epoch + 1, "state_dict": net.state_dict(), "best_top1_acc": best,

@@ -9,21 +9,10 @@ from hwbnn.errors import UserError
 from models.checkpoint import load_checkpoint
 from models.snn.binarise import BinaryConv, Codebook
 from models.snn.net import Geometry, SnnNet
-from models.training import Images, Recipe, train
+from models.training import Images, Recipe, numbers, train
 
 COMPENSATE_EVERY = 25  # steps between searches for duplicate codewords, as in the authors' code
 FROZEN_TAIL = 0.1  # of all steps: the codebooks rest while the network settles on them
-
-
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    try:
-        values = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if not values or min(values) < 1:
-        raise UserError(f"{text!r} is not a list of positive integers", where=option,
-                        hint="for example 32,64,128")
-    return values
 
 
 def warm_start(net: SnnNet, path: Path) -> None:
@@ -62,7 +51,7 @@ def warm_start(net: SnnNet, path: Path) -> None:
 def command(tau, data, test, out, widths, blocks, epochs, batch, lr, label_smoothing, seed,
             eval_every, threads, bf16, compile_, init, resume):
     """Sub-bit residual network with a 3x3 stem (SNN, ICCV 2021)."""
-    widths, blocks = _numbers(widths, "--widths"), _numbers(blocks, "--blocks")
+    widths, blocks = numbers(widths, "--widths"), numbers(blocks, "--blocks")
     if len(widths) != len(blocks):
         raise UserError(f"{len(widths)} widths but {len(blocks)} stages of blocks",
                         where="--blocks", hint="give one number per stage in both")
