@@ -50,7 +50,7 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     inside = ceil_div(width, config.pixels)
     issued = inside
     # pooling and straddling writes work on pairs of groups
-    if isinstance(layer.x_op, I.AvgPool2x2) or (
+    if layer.halved or (
         layer.bits and (config.straddles or config.lanes > config.channels_in)
     ):
         issued += issued % 2
@@ -83,14 +83,14 @@ def x_rows(layer: Layer) -> int:
     """Rows of what a layer leaves for the dense array."""
     if isinstance(layer.x_op, I.GlobalSum):
         return 1
-    return layer.out_shape[1] // (2 if isinstance(layer.x_op, I.AvgPool2x2) else 1)
+    return layer.out_shape[1] // (2 if layer.halved else 1)
 
 
 def x_row_words(layer: Layer, config: EngineConfig) -> int:
     """Words of a row of what a layer leaves for the dense array."""
     if isinstance(layer.x_op, I.GlobalSum):
         return 1
-    width = layer.out_shape[2] // (2 if isinstance(layer.x_op, I.AvgPool2x2) else 1)
+    width = layer.out_shape[2] // (2 if layer.halved else 1)
     return ceil_div(width, config.pixels)
 
 

@@ -6,7 +6,12 @@ from .errors import UnsupportedError
 from .ir import Graph, Node
 from .ops import int_ops as I
 
-__all__ = ["Layer", "extract_layers"]
+__all__ = ["EverySecond", "Layer", "extract_layers"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EverySecond:
+    """Even rows and columns of a map: what a 1x1 convolution of stride 2 reads."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -15,9 +20,10 @@ class Layer:
 
     ``source`` names the value read (bits, image or multi-bit map), ``value`` the saturated result,
     ``residual`` the map added, ``repeats`` times one behind the other, ``bits`` the Threshold made
-    of the result. ``x`` names what the dense array reads later: ``value`` itself, its 2x2 mean or
-    its channel sums. ``stored`` says that ``value`` is kept in the feature memory (as a later
-    residual, or as the logits); a residual may also be another layer's ``x``.
+    of the result. ``x`` names what the dense array reads later: ``value`` itself, its 2x2 mean,
+    its even rows and columns, or its channel sums. ``stored`` says that ``value`` is kept in the
+    feature memory (as a later residual, or as the logits); a residual may also be another layer's
+    ``x``.
     ``grouped`` says that the bits are stored by channel groups, for 1x1 convolutions.
     ``pool`` is the max-pool fused behind a 7x7 first convolution; ``out_shape`` is then the pooled
     map's and ``conv_shape`` the convolution's own.
@@ -32,7 +38,7 @@ class Layer:
     bits: str | None
     threshold: I.Threshold | None
     x: str | None
-    x_op: I.AvgPool2x2 | I.GlobalSum | None
+    x_op: I.AvgPool2x2 | EverySecond | I.GlobalSum | None
     stored: bool
     in_shape: tuple[int, int, int]
     conv_shape: tuple[int, int, int]
@@ -60,6 +66,11 @@ class Layer:
         """Multiply-accumulates per frame, padded taps included."""
         _o, h, w = self.conv_shape
         return h * w * self.conv.op.weight.size
+
+    @property
+    def halved(self) -> bool:
+        """Whether ``x`` has half the rows and columns."""
+        return isinstance(self.x_op, I.AvgPool2x2 | EverySecond)
 
     @property
     def stem(self) -> bool:
@@ -143,23 +154,35 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
             stored = True
         elif isinstance(node.op, I.AvgPool2x2 | I.GlobalSum | I.Conv2d):
             _c, h, w = types[value].shape
-            if isinstance(node.op, I.AvgPool2x2) and (h % 2 or w % 2):
-                raise UnsupportedError(f"2x2 mean of an odd map {h}x{w}", where=node.name)
-            made = value if isinstance(node.op, I.Conv2d) else node.name
+            made, how = node.name, node.op
+            if isinstance(node.op, I.Conv2d):
+                made, how = _dense_source(node), EverySecond() if node.op.stride == 2 else None
+            if not isinstance(how, I.GlobalSum | None) and (h % 2 or w % 2):
+                raise UnsupportedError(f"a shortcut with half the pixels of an odd map {h}x{w}",
+                                       where=node.name)
             if x not in (None, made):
                 raise UnsupportedError("a map may feed the dense array in one form", where=made)
-            x, x_op = made, None if isinstance(node.op, I.Conv2d) else node.op
+            x, x_op = made, how
         else:
             raise UnsupportedError(
                 f"{type(node.op).__name__} has no place behind a convolution", where=node.name
             )
-    if pool is not None and isinstance(x_op, I.AvgPool2x2):
-        raise UnsupportedError("a 2x2 mean behind the first max-pool has no step yet", where=x)
+    if pool is not None and isinstance(x_op, I.AvgPool2x2 | EverySecond):
+        raise UnsupportedError("a shortcut with half the pixels behind the first max-pool has no "
+                               "step yet", where=x)
+    source, in_shape = conv.inputs[0], types[conv.inputs[0]].shape
+    if isinstance(conv.op, I.Conv2d) and conv.op.weight.shape[2] == 1 and conv.op.stride == 2:
+        source, in_shape = _dense_source(conv), (in_shape[0], *types[conv.name].shape[1:])
     return Layer(
-        conv, affine.op, conv.inputs[0], value, residual, act, bits, threshold, x, x_op, stored,
-        types[conv.inputs[0]].shape, types[conv.name].shape, types[value].shape,
+        conv, affine.op, source, value, residual, act, bits, threshold, x, x_op, stored,
+        in_shape, types[conv.name].shape, types[value].shape,
         value == graph.output, pool, grouped, repeats,
     )
+
+
+def _dense_source(conv: Node) -> str:
+    """What a 1x1 convolution of a multi-bit map reads: of stride 2, every second pixel."""
+    return f"{conv.inputs[0]}.even" if conv.op.stride == 2 else conv.inputs[0]
 
 
 def _grouped(threshold: Node, consumers) -> bool:
@@ -218,11 +241,11 @@ def _check_geometry(conv: Node, types) -> None:
             )
         if min(source.shape[1:]) < 2:
             raise UnsupportedError("a 3x3 window needs a map of 2x2 or more", where=where)
-    elif (k, op.stride, op.padding) != (1, 1, 0):
+    elif (k, op.padding) != (1, 0) or op.stride not in (1, 2):
         raise UnsupportedError(
             f"a multi-bit {k}x{k} convolution with stride {op.stride} has no step yet",
             where=where,
-            hint="3x3 on the image and 1x1 with stride 1 have",
+            hint="3x3 on the image and 1x1 with stride 1 or 2 have",
         )
     if image and source.shape[0] != 3:
         raise UnsupportedError(f"an image of {source.shape[0]} channels", where=where,

@@ -10,7 +10,8 @@ import numpy as np
 from rtl_gen.engine.config import POINT_WORDS, ROW_BANKS, EngineConfig
 
 from .geometry import bit_plane, bit_slots, bit_words, ceil_div
-from .ops.int_ops import AvgPool2x2, GlobalSum
+from .layers import EverySecond
+from .ops.int_ops import GlobalSum
 from .program import Program, Step
 
 __all__ = ["Words", "expected_words", "locate"]
@@ -143,7 +144,7 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray]) 
         result |= words(values[layer.bits][:, y0:y1], buffer, base, config, y0=y0,
                         kept=kept.bits[layer.bits], channels=_channels(step, config))
     if layer.x and not (config.shared_x and layer.stored):
-        _dense_input(result, program, step, values[layer.x])
+        _dense_input(result, program, step, _dense_value(layer, values))
     return result
 
 
@@ -155,10 +156,16 @@ def _channels(step: Step, config: EngineConfig) -> range | None:
     return range(step.g0 * config.lanes, end)
 
 
+def _dense_value(layer, values) -> np.ndarray:
+    if isinstance(layer.x_op, EverySecond):
+        return values[layer.value][:, ::2, ::2]
+    return values[layer.x]
+
+
 def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray) -> None:
     config, layer = program.config, step.layer
     y0, y1, only = step.y0, step.y1, None
-    if isinstance(layer.x_op, AvgPool2x2):
+    if layer.halved:
         y0, y1 = y0 // 2, y1 // 2
     elif isinstance(layer.x_op, GlobalSum):
         y0, y1 = 0, 1
@@ -201,7 +208,7 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
     else:
         name, base, kept = layer.x, place.x[layer.x], place.rows.x[layer.x]
         bank, banks = (0, 1) if memory == "features" else (int(memory[1:]), config.x_banks)
-        if isinstance(layer.x_op, AvgPool2x2):
+        if layer.halved:
             w, y0 = w // 2, y0 // 2
         elif layer.x_op is not None:
             w, y0 = 1, 0

@@ -102,7 +102,7 @@ class _Progress:
             rows = self.rows(layer.source, "x")
         if layer.residual:
             rows = min(rows, self.rows(layer.residual, "features"))
-        if isinstance(layer.x_op, I.AvgPool2x2) and rows < height:
+        if layer.halved and rows < height:
             rows -= rows % 2
         return min(rows, height)
 
@@ -169,7 +169,7 @@ def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
             oldest = min(progress.oldest(layer.bits), piece.y0)
             bits[layer.bits] = max(bits[layer.bits], piece.y1 - oldest)
         if layer.x:
-            ratio = 2 if isinstance(layer.x_op, I.AvgPool2x2) else 1
+            ratio = 2 if layer.halved else 1
             oldest = min(progress.oldest(layer.x), piece.y0 // ratio)
             x[layer.x] = max(x[layer.x], piece.y1 // ratio - oldest)
         progress.done[piece.layer] = piece.y1
@@ -178,7 +178,7 @@ def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
         if not any(n in outside for n, r in chain.items() if r == root):
             # pairs of rows that are pooled together do not lie across a ring's end
             rows.features[name] = min(rows.features[name], ceil_div(features[root], 2) * 2)
-    pairs = {x.bits for x in layers if isinstance(x.x_op, I.AvgPool2x2)}
+    pairs = {x.bits for x in layers if x.halved}
     grouped = {x.bits for x in layers if x.grouped}
     for name, need in bits.items():
         if name not in outside:
@@ -236,7 +236,7 @@ def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int,
                        if _allowed(layer, y0, y, config, rows)), None)
             if y1 is None:
                 geo = geometry(layer, config)
-                least = 2 if isinstance(layer.x_op, I.AvgPool2x2) else 1
+                least = 2 if layer.halved else 1
                 if isinstance(layer.x_op, I.GlobalSum):
                     least = geo.height
                 raise DoesNotFit(
@@ -269,7 +269,7 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows) -
         return False
     if isinstance(layer.x_op, I.GlobalSum) and (y0, y1) != (0, geo.height):
         return False
-    if isinstance(layer.x_op, I.AvgPool2x2):
+    if layer.halved:
         if y0 % 2 or (y1 % 2 and y1 != geo.height):
             return False
         if not _one_turn(y0 // 2, y1 // 2, rows.x[layer.x]):

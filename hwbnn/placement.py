@@ -7,7 +7,6 @@ from rtl_gen.engine.config import EngineConfig
 from .allocate import Region, first_fit
 from .geometry import bit_plane, geometry, x_planes, x_row_words
 from .layers import Layer
-from .ops import int_ops as I
 from .order import Rows
 
 __all__ = ["Phases", "Placement", "place"]
@@ -120,7 +119,7 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
 def _x_shape(layer: Layer) -> tuple[int, int, int]:
     """Shape of what a layer leaves for the dense array, or as a residual."""
     c, h, w = layer.out_shape
-    return (c, h // 2, w // 2) if isinstance(layer.x_op, I.AvgPool2x2) else (c, h, w)
+    return (c, h // 2, w // 2) if layer.halved else (c, h, w)
 
 
 def _x(layers, config, rows, phases, last_use) -> list[Region]:

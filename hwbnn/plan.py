@@ -17,7 +17,7 @@ from .shape import Shape
 __all__ = ["plan"]
 
 DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
-STREAMING_LUTS = 45_000  # the same for a stem, its engine and memory controller
+STREAMING_LUTS = 45_000  # the same with a memory controller
 LUT_SHARE = 0.8  # of a device: fuller ones rarely route
 CLOCK_MHZ = 100.0  # assumed before place and route
 CHANNELS = (16, 32, 48, 64, 96, 128)
@@ -62,6 +62,10 @@ def plan(
             candidates.append((plan_[0], plan_[1].comb, shape))
         elif nearest is None or sum(over.values()) < sum(nearest.values()):
             nearest = over
+    if not candidates and set(nearest) == {"ebr"} and board.sdram_bytes:
+        progress("weights do not fit in block RAM: they come from SDRAM")
+        return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
+                              clock=clock, target_fps=target_fps, progress=progress)
     if not candidates:
         raise DoesNotFit(*excess_text(nearest, board))
     candidates.sort()

@@ -1,4 +1,4 @@
-"""Machines for networks with an ImageNet stem: weights off chip, the beginning depth-first."""
+"""Machines for large networks: weights off chip, the beginning of ImageNet ones depth-first."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,6 +15,7 @@ __all__ = ["plan_streaming"]
 
 # S, P, K: multi-bit inputs must divide the lanes, as dense inputs lie in the feature memory
 SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4), (16, 4, 4))
+WIDE = ((96, 8, 8),)  # for 1x1 layers, which take six channel words at once
 BANDS = (4, 2)
 FINALISTS = 6
 
@@ -61,7 +62,10 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
 def _candidates(graph: Graph, board, luts: int):
     layers = extract_layers(graph)
     prefix = depth_first(layers)
-    for channels, lanes, dense in SHAPES:
+    stem = layers[0].stem
+    bands = BANDS if stem else (0, *BANDS)
+    wide = WIDE if any(layer.pointwise for layer in layers) else ()
+    for channels, lanes, dense in (*wide, *SHAPES):
         shape = Shape(channels, lanes, 1, dense)
         least = _fitting(graph, board, shape, band=min(BANDS), stream=True, overlap=None)
         if least is None:
@@ -69,8 +73,8 @@ def _candidates(graph: Graph, board, luts: int):
         if excess(least.estimate, board.budget, luts):
             yield least  # whatever else is tried takes more
             continue
-        for band in BANDS:
-            for overlap in _overlaps(layers, prefix):
+        for band in bands:
+            for overlap in _overlaps(layers, prefix) if stem else (None,):
                 for stream in (False, True):
                     made = _fitting(graph, board, shape, band=band, stream=stream,
                                     overlap=overlap)
@@ -95,7 +99,7 @@ def _fitting(graph, board, shape: Shape, **recipe) -> Plan | None:
     try:
         made = make(graph, shape, **recipe)
         lacking = made.estimate.dsp - board.budget.dsp
-        if lacking > 0:
+        if lacking > 0 and made.config.stem is not None:
             pairs = made.config.stem.pairs
             logic = -(-lacking // pairs) * pairs
             if logic <= made.config.stem.macs // 4:

@@ -129,7 +129,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         "steps": len(steps) * config.step_words,
         "loads": sum(step.load is not None for step in steps),
         "pool": max((geometry(x, config).n_x // 2 for x in layers
-                     if isinstance(x.x_op, I.AvgPool2x2)), default=1),
+                     if x.halved), default=1),
         "logits": layers[-1].out_shape[0],
     }
     return Program(config, layers, input_op, placement, steps, needed)
@@ -218,7 +218,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         "shift": config.affine_shifts.index(layer.affine.shift),
     }
     if not layer.stem:
-        f |= {"h_in": h_in, "w_in": w_in, "stride2": int(op.stride == 2)}
+        f |= {"h_in": h_in, "w_in": w_in, "stride2": int(op.stride == 2 and not layer.from_x)}
         f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
     if layer.pointwise:
         f |= _point_rows(layer, config, placement, y0)
@@ -317,8 +317,9 @@ def _x_write(layer, config, placement, piece: Piece) -> dict[str, int]:
     address = placement.x[layer.x] + piece.g0 // config.x_banks * kept * row
     f = {"x_write_step": kept * row, "x_mode": XMode.MAP}
     first = piece.y0
-    if isinstance(layer.x_op, I.AvgPool2x2):
-        f["x_mode"], first = XMode.POOL, piece.y0 // 2
+    if layer.halved:
+        pooled = isinstance(layer.x_op, I.AvgPool2x2)
+        f["x_mode"], first = XMode.POOL if pooled else XMode.SAMPLE, piece.y0 // 2
     elif isinstance(layer.x_op, I.GlobalSum):
         f |= {"x_mode": XMode.SUM, "gsum": config.gsum_shifts.index(layer.x_op.shift)}
         first = 0

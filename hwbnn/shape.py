@@ -10,7 +10,7 @@ from rtl_gen.engine.stem_config import StemConfig
 from . import ints
 from .errors import DoesNotFit
 from .ir import Graph
-from .layers import Layer, extract_layers, graph_input
+from .layers import EverySecond, Layer, extract_layers, graph_input
 from .ops import int_ops as I
 from .pack import border_constants, required_bits
 from .program import Program, program
@@ -68,6 +68,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         shared_x=_shared_x(layers, shape),
+        sampled=_sampled(layers),
         **{f"{name}_depth": 1 << 16 for name in ("bit", "image", "feature", "x", "weight",
                                                  "dense_weight", "const", "codebook", "step",
                                                  "load", "logit")},
@@ -92,6 +93,10 @@ def _shared_x(layers: list[Layer], shape: Shape) -> bool:
         raise DoesNotFit(f"a pooled residual needs dense inputs that divide the {shape.lanes} "
                          f"lanes, not {shape.dense_inputs}", where=pooled.name)
     return divides and (layers[0].stem or pooled is not None)
+
+
+def _sampled(layers: list[Layer]) -> bool:
+    return any(isinstance(layer.x_op, EverySecond) for layer in layers)
 
 
 def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> StemConfig | None:
@@ -173,7 +178,8 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
                     mobile: bool = False) -> EngineConfig:
     """An engine of ``shape`` for any small network: wide menus and memories, nothing derived.
 
-    A ``mobile`` one computes 1x1 binary convolutions and adds pooled maps.
+    A ``mobile`` one computes 1x1 binary convolutions, adds pooled maps, and has shortcuts that
+    read every second pixel.
     """
     return EngineConfig(
         **dataclasses.asdict(shape),
@@ -181,6 +187,7 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
         rprelu=rprelu,
         pointwise=mobile,
         shared_x=mobile,
+        sampled=mobile,
         affine_shifts=(4, 6, 8, 10, 12, 14, 16, 18),
         prescales=(0, 4, 8, 12, 16),
         weight_bits=12,
@@ -217,6 +224,8 @@ def on_machine(graph: Graph, config: EngineConfig) -> Program:
     made = {layer.x for layer in layers if layer.x_op is not None}
     if any(layer.residual in made for layer in layers) and not config.shared_x:
         raise DoesNotFit("the engine cannot add pooled maps")
+    if _sampled(layers) and not config.sampled:
+        raise DoesNotFit("the engine has no 1x1 shortcuts of stride 2")
     if any(layer.pointwise for layer in layers) and not config.pointwise:
         raise DoesNotFit("the engine has no 1x1 binary convolutions")
     for name in ("id_bits", "weight_bits", "acc_bits", "z_bits", "bias_bits"):

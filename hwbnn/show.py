@@ -6,6 +6,7 @@ import numpy as np
 
 from .errors import UserError
 from .folder import plain_errors, write_text
+from .layers import EverySecond
 from .ops import int_ops as I
 from .report import render_text, sections, tables_html, tables_markdown
 from .report.quantity import Column, Table, from_json, show
@@ -64,6 +65,8 @@ def _then(layer) -> str:
         parts.append("sign")
     if isinstance(layer.x_op, I.AvgPool2x2):
         parts.append("2x2 mean")
+    if isinstance(layer.x_op, EverySecond):
+        parts.append("every second pixel")
     if isinstance(layer.x_op, I.GlobalSum):
         parts.append("global mean")
     if layer.is_output:

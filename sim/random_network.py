@@ -37,7 +37,7 @@ def random_network(
     """Draw a network: stem, residual blocks with optional stride 2, pool, classifier.
 
     With ``pointwise`` some blocks have 1x1 binary convolutions. With ``multiple`` the channels are
-    multiples of it, and residuals may be pooled or used twice.
+    multiples of it, and residuals may be pooled, used twice, or come from every second pixel.
     With ``imagenet`` the stem is 7x7 stride 2 with a 3x3 stride 2 max-pool, sides multiples of 4.
     """
     builder = _Builder(rng, max_channels, max_tau, mobile=bool(multiple), multiple=multiple or 1)
@@ -122,10 +122,12 @@ class _Builder:
 
     def block(self, pointwise=False):
         rng = self.rng
-        down = min(self.h, self.w) >= 4 and rng.random() < 0.45 and not pointwise
+        likely = 0.7 if self.mobile else 0.45
+        down = min(self.h, self.w) >= 4 and rng.random() < likely and not pointwise
         stride, out = (2, self.channels()) if down else (1, self.c)
         # mobile networks: maps are pooled and added as they are, 1x1 layers double the channels
-        pooled = self.mobile and down and not (self.h % 2 or self.w % 2)
+        even = not (self.h % 2 or self.w % 2)
+        pooled = self.mobile and down and even and rng.random() < 0.5
         double = pointwise and self.mobile and rng.random() < 0.5
         if pooled:
             out = self.c
@@ -152,11 +154,15 @@ class _Builder:
             if self.h % 2 or self.w % 2:
                 r = None
             else:
-                r = self.add(F.FAvgPool2d(2), r)
+                r = self.add(F.FAvgPool2d(2), r) if pooled or not self.mobile else r
             if pooled:
                 self.features.add("pooled residual")
             elif r is not None:
-                r = self.add(F.FConv2d(rng.normal(0, 1, (out, self.c, 1, 1)), 1, 0), r)
+                weight = rng.normal(0, 1, (out, self.c, 1, 1))
+                if self.mobile:
+                    self.features.add("sampled shortcut")
+                r = self.add(F.FConv2d(np.sign(weight) if self.mobile else weight,
+                                       2 if self.mobile else 1, 0), r)
                 r = self.norm(r, out, self.c)
         if double:
             self.features.add("repeated residual")

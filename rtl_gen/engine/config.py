@@ -69,6 +69,8 @@ class EngineConfig:
     pointwise : bool
         1x1 binary convolutions: bit maps may be written by channel groups (see BitMap). P must
         divide S.
+    sampled : bool
+        Maps may be handed to the dense array with every second row and column.
     stem : StemConfig, optional
         A stem unit computes the first layer; its ``lanes`` are this engine's.
     ring_words : tuple of int
@@ -101,6 +103,7 @@ class EngineConfig:
     image_frac: int = 6
     shared_x: bool = False
     pointwise: bool = False
+    sampled: bool = False
     stem: StemConfig | None = None
     ring_words: tuple[int, ...] = ()
     overlap: bool = False
@@ -306,7 +309,8 @@ class EngineConfig:
                 "bits_row_step": ba,
                 "bits_cg_step": ba,
                 "bits_bank0": 2,
-                "x_mode": 2,  # 0 none, 1 map, 2 pooled 2x2, 3 channel sums
+                # 0 none, 1 map, 2 pooled 2x2, 3 channel sums, 4 every second row and column
+                "x_mode": 2 + self.sampled,
                 "x_write": xa,
                 "x_write_step": xa,
                 "gsum": _bits(len(self.gsum_shifts)),

@@ -14,7 +14,7 @@ __all__ = ["XMap", "XMode"]
 class XMode:
     """What a step hands to the dense array."""
 
-    NONE, MAP, POOL, SUM = range(4)
+    NONE, MAP, POOL, SUM, SAMPLE = range(5)
 
 
 class XMap(wiring.Component):
@@ -55,7 +55,7 @@ class XMap(wiring.Component):
             (shared if config.shared_x else {})
             | {
                 "i_setup": In(1),
-                "i_mode": In(2),
+                "i_mode": In(2 + config.sampled),
                 "i_gsum": In(4),
                 "i_addr": In(address),
                 "i_step": In(address),
@@ -79,7 +79,9 @@ class XMap(wiring.Component):
         m = Module()
         config = self._config
         word = data.ArrayLayout(config.feature_bits, config.lanes * config.pixels)
-        pooled, pooled_valid, pooled_first = self._pool(m, word)
+        sampling = self.i_mode == XMode.SAMPLE if config.sampled else Const(0)
+        pairs = self._pairs(m, sampling)
+        pooled, pooled_valid, pooled_first = self._pool(m, word, pairs)
         total, total_valid = self._sum(m, word)
 
         valid, first = Signal(), Signal()
@@ -95,6 +97,14 @@ class XMap(wiring.Component):
                 m.d.sync += [valid.eq(pooled_valid), first.eq(pooled_first), value.eq(pooled)]
             with m.Case(XMode.SUM):
                 m.d.sync += [valid.eq(total_valid), first.eq(1), value.eq(total)]
+            if config.sampled:
+                with m.Case(XMode.SAMPLE):
+                    m.d.sync += [
+                        valid.eq(pairs["emit"] & ~self.i_row_odd),
+                        first.eq(pairs["first"]),
+                    ]
+                    for i in range(config.lanes * config.pixels):
+                        m.d.sync += value[i].eq(pairs["columns"][i][0])
             with m.Default():
                 m.d.sync += valid.eq(0)
 
@@ -160,48 +170,62 @@ class XMap(wiring.Component):
                                 views[bank][lane * t + pixel]
                             )
 
-    def _pool(self, m, word):
+    def _pairs(self, m, sampling):
+        """Two groups of pixels side by side: their columns in twos, and where they begin."""
+        config = self._config
+        p, t = config.lanes, config.pixels
+        held = Signal.like(self.i_x, reset_less=True)
+        active, emit, first = Signal(), Signal(), Signal()
+        plane_start = Signal()  # no word of this plane yet
+        m.d.comb += [
+            active.eq(self.i_valid & ((self.i_mode == XMode.POOL) | sampling)),
+            emit.eq(active & self.i_odd),
+            first.eq(plane_start),
+        ]
+        with m.If(active):
+            m.d.sync += held.eq(self.i_x)
+        with m.If(active & self.i_first):
+            m.d.sync += plane_start.eq(1)
+        with m.Elif(emit & (self.i_row_odd | sampling)):
+            m.d.sync += plane_start.eq(0)
+        columns = []
+        for lane in range(p):
+            both = [held[lane * t + i] for i in range(t)] + [
+                self.i_x[lane * t + i] for i in range(t)
+            ]
+            columns += [(both[2 * i], both[2 * i + 1]) for i in range(t)]
+        return {"active": active, "emit": emit, "first": first, "columns": columns}
+
+    def _pool(self, m, word, pairs):
         """2x2 means: pair sums of two groups are kept for a row and added to the next row's."""
         config = self._config
         f, p, t = config.feature_bits, config.lanes, config.pixels
         width, depth = config.memories()["pool"]
         m.submodules.pool = ram = Ram(name="pool", width=width, depth=depth, registered=True)
-        held = Signal.like(self.i_x, reset_less=True)
-        emit, active = Signal(), Signal()
+        emit, active = pairs["emit"], pairs["active"]
         index = Signal(range(depth))
         index_now = Signal.like(index)
         m.d.comb += [
-            active.eq(self.i_valid & (self.i_mode == XMode.POOL)),
-            emit.eq(active & self.i_odd),
             index_now.eq(Mux(self.i_first, 0, index)),
             ram.r_en.eq(emit & self.i_row_odd),
             ram.r_addr.eq(index_now),
         ]
         with m.If(active):
-            m.d.sync += [held.eq(self.i_x), index.eq(index_now)]
+            m.d.sync += index.eq(index_now)
             with m.If(emit):
                 m.d.sync += index.eq(index_now + 1)
             with m.If(self.i_row_last):
                 m.d.sync += index.eq(0)
         sums = Signal(data.ArrayLayout(signed(f + 1), p * t), reset_less=True)
-        for lane in range(p):
-            columns = [held[lane * t + i] for i in range(t)] + [
-                self.i_x[lane * t + i] for i in range(t)
-            ]
-            for i in range(t):
-                m.d.sync += sums[lane * t + i].eq(columns[2 * i] + columns[2 * i + 1])
+        for i, (left, right) in enumerate(pairs["columns"]):
+            m.d.sync += sums[i].eq(left + right)
         emit1, odd1, first1 = Signal(), Signal(), Signal()
         addr1 = Signal.like(index)
-        plane_start = Signal()  # no pooled word of this plane yet
-        with m.If(active & self.i_first):
-            m.d.sync += plane_start.eq(1)
-        with m.Elif(emit & self.i_row_odd):
-            m.d.sync += plane_start.eq(0)
         m.d.sync += [
             emit1.eq(emit),
             odd1.eq(self.i_row_odd),
             addr1.eq(index_now),
-            first1.eq(plane_start),
+            first1.eq(pairs["first"]),
         ]
         m.d.comb += [
             ram.w_en.eq(emit1 & ~odd1),

@@ -19,7 +19,8 @@ FEATURES = (
     "slope above 1", *(f"tau {t}" for t in range(1, 10)), "padding -1", "padding 0", "padding +1",
 )
 # on one machine
-RARE = {"1x1": 12, "1x1 in several sweeps": 5, "pooled residual": 4, "repeated residual": 4}
+RARE = {"1x1": 12, "1x1 in several sweeps": 5, "pooled residual": 4, "repeated residual": 4,
+        "sampled shortcut": 4}
 
 
 @pytest.mark.parametrize("name", list(machines.MACHINES))
