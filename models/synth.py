@@ -26,7 +26,7 @@ __all__ = ["Hook", "SyntheticNetwork", "balance", "centre_logits", "colour_scene
 Hook = Callable[[nn.Module, Tensor, torch.Generator], None]
 Progress = Callable[[int, int], None]
 
-IMAGES = 16  # enough: the smallest maps give 16 * 7 * 7 samples a channel
+IMAGES = 16  # enough at 224x224: the smallest maps give 16 * 7 * 7 samples a channel
 SAMPLES = 4096  # of a channel, to find its quantiles
 
 
@@ -43,6 +43,7 @@ class SyntheticNetwork:
         normalisation has one without being listed.
     wrap : network -> what the authors' torch.save was given.
     input_size : height and width of an image.
+    images : how many scenes settle it: the smallest maps shall give some hundred samples.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SyntheticNetwork:
     hooks: Callable[[nn.Module], dict[nn.Module, Hook]]
     wrap: Callable[[nn.Module], dict]
     input_size: int = 224
+    images: int = IMAGES
 
 
 def networks() -> dict[str, SyntheticNetwork]:
@@ -71,7 +73,7 @@ def synthesise(name: str, seed: int = 1, progress: Progress = lambda done, total
     network = known[name]
     generator = torch.Generator().manual_seed(seed)
     net = network.build(generator)
-    images = colour_scenes(IMAGES, network.input_size, seed)
+    images = colour_scenes(network.images, network.input_size, seed)
     settle(net, images, network.hooks(net), generator, progress)
     return network.wrap(net)
 

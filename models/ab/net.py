@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..mobile import REACTNET_A, MobileGeometry
 from .layers import (
     ALPHA,
     BinaryStdConv2d,
@@ -25,7 +26,6 @@ __all__ = ["KINDS", "REACTNET_A", "AbNet", "AbReActNetA", "Geometry", "MobileGeo
 
 KINDS = ("reactnet", "biresnet", "xnornet")
 STEMS = {"imagenet": 7, "cifar": 3}  # kernel size of a residual network's conv1
-REACTNET_A = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,23 +49,14 @@ class Geometry:
     blocks: tuple[int, ...]
     num_classes: int
 
+    def reduction(self) -> int:
+        """Pixels of the image along one side per pixel of the last map."""
+        return 2 ** (len(self.blocks) - 1) * (4 if self.stem == "imagenet" else 1)
 
-@dataclasses.dataclass(frozen=True)
-class MobileGeometry:
-    """ReActNet-A. ``channels`` c0 (stem) to cn: each step keeps or doubles them.
-
-    A block that doubles has stride 2, but for the first one. ``stem`` is "imagenet" (stride 2) or
-    "cifar" (stride 1), 3x3 in both.
-    """
-
-    stem: str
-    channels: tuple[int, ...]
-    num_classes: int
-
-    def strides(self) -> tuple[int, ...]:
-        """Of blocks 1 to n."""
-        c = self.channels
-        return tuple(2 if c[i] != c[i - 1] and i > 1 else 1 for i in range(1, len(c)))
+    def describe(self) -> dict:
+        """For a graph's meta."""
+        return {"network": self.kind, "stem": self.stem, "widths": list(self.widths),
+                "blocks": list(self.blocks), "classes": self.num_classes}
 
 
 def schedule(blocks: tuple[int, ...]) -> list[list[float]]:

@@ -11,7 +11,7 @@ from hwbnn.errors import CheckpointError
 
 from .binarise import BLOCK, CLOSE, HYSTERESIS, KERNEL
 
-__all__ = ["NEAR_TIE", "BinaryWeights", "decode", "read_patterns"]
+__all__ = ["NEAR_TIE", "BinaryWeights", "decode", "plain_signs", "read_patterns"]
 
 NEAR_TIE = 1e-4  # of the kernel's norm; float32 norms and the exact product may disagree below it
 LOST = 0.5  # share of elements below HYSTERESIS from which a codebook counts as lost
@@ -24,7 +24,7 @@ class BinaryWeights:
 
     Members
     -------
-    weight : int8 (O, I, 3, 3) of ±1
+    weight : int8 (O, I, k, k) of ±1
     alpha : float64 (O,), mean |latent|
     codebook, ids : int8 (n, 9) distinct codewords and int64 (O, I), or None for plain signs
     duplicates : codewords of the file that repeat an earlier one
@@ -85,9 +85,9 @@ def decode(latent: np.ndarray, patterns: np.ndarray | None, where: str) -> Binar
 
     Each kernel takes the codeword with the largest dot product; ties take the lowest index.
     """
-    alpha = np.abs(latent).mean(axis=(1, 2, 3))
     if patterns is None:
-        return _plain(latent, alpha, where)
+        return plain_signs(latent, where + ".weight")
+    alpha = np.abs(latent).mean(axis=(1, 2, 3))
     signs, held = read_patterns(patterns, where + ".binarize.patterns")
     # np.unique sorts; the file's order decides ties, so keep first appearances in order.
     _, first = np.unique(signs, axis=0, return_index=True)
@@ -110,12 +110,17 @@ def decode(latent: np.ndarray, patterns: np.ndarray | None, where: str) -> Binar
     )
 
 
-def _plain(latent: np.ndarray, alpha: np.ndarray, where: str) -> BinaryWeights:
+def plain_signs(latent: np.ndarray, where: str) -> BinaryWeights:
+    """Signs and mean magnitudes of latent weights float64 (O, I, k, k) without a codebook.
+
+    Raises CheckpointError, naming the key ``where``, where too many are exactly 0.
+    """
+    alpha = np.abs(latent).mean(axis=(1, 2, 3))
     zero = (latent == 0) & (alpha > 0)[:, None, None, None]
     if zero.mean() > ZEROS:
         raise CheckpointError(
             f"{int(zero.sum())} of {latent.size} weights are exactly 0, which is no binary value",
-            where=where + ".weight", hint="was this network pruned, or never trained?",
+            where=where, hint="was this network pruned, or never trained?",
         )
     weight = np.where(latent < 0, -1, 1).astype(np.int8)
     return BinaryWeights(weight, alpha, zeros=int(zero.sum()))

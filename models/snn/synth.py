@@ -9,7 +9,7 @@ from ..synth import Hook, SyntheticNetwork, balance, centre_logits
 from .binarise import KERNEL, BinaryConv, Codebook, all_codewords
 from .net import Block, Geometry, LearnableBias, SnnNet
 
-__all__ = ["NETWORKS", "parameters"]
+__all__ = ["NETWORKS", "filters", "parameters"]
 
 # A block's convolution against its shortcut. Random signs amplify every flipped bit: with equal
 # weight, float32 rounding alone would decide the classes. Trained networks absorb flips.
@@ -64,11 +64,11 @@ def parameters(geometry: Geometry, generator: torch.Generator) -> SnnNet:
             elif isinstance(module, nn.Linear):
                 module.weight.copy_(normal(module.weight, 0.05))
                 module.bias.zero_()
-        net.conv1.weight.copy_(_filters(net.conv1.weight, generator))
+        net.conv1.weight.copy_(filters(net.conv1.weight, generator))
     return net
 
 
-def _filters(weight: Tensor, generator: torch.Generator) -> Tensor:
+def filters(weight: Tensor, generator: torch.Generator) -> Tensor:
     """First-layer filters: waves of any direction, length and colour under a bell, with noise."""
     count, colours, k, _k = weight.shape
 

@@ -1,5 +1,6 @@
 """Small networks with random parameters, and files made of them."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def randomised(net: torch.nn.Module, seed: int) -> torch.nn.Module:
             else:
                 value.copy_(torch.randn(value.shape, generator=g) * 0.5)
     return net.eval()
+
+
+@pytest.fixture(scope="session")
+def restated():
+    """The module beside this file: networks written again from their papers."""
+    spec = importlib.util.spec_from_file_location("restated", Path(__file__).parent / "restated.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

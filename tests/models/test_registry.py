@@ -30,9 +30,8 @@ def test_families_of_the_package_are_found():
     found = registry.families()
     assert "snn" in found
     for family in found.values():
-        assert family.describe and {o.name for o in registry.COMMON} <= {
-            o.name for o in family.options
-        }
+        common = {o.name for o in registry.COMMON} - {"bn_eps"}  # not all of them normalise
+        assert family.describe and common <= {o.name for o in family.options}
 
 
 def test_example_family_lowers_and_equals_torch():
