@@ -33,8 +33,12 @@ def checked(found) -> str:
         op = layer.conv.op
         what = f"{op.weight.shape[2]}x{op.weight.shape[2]}"
         if layer.binary:
-            bits = 9 if op.codebook is None else max(1, (len(op.codebook) - 1).bit_length())
-            what = f"binary {what}, {bits} bits a kernel"
+            bits = op.weight[0, 0].size
+            if op.codebook is not None:
+                bits = max(1, (len(op.codebook) - 1).bit_length())
+            what = f"binary {what}, {bits} bit{'s' * (bits > 1)} a kernel"
+        elif op.weight_bits == 2:
+            what = f"±1 {what} on integers"
         else:
             what = f"{op.weight_bits}-bit {what}"
         table.add(layer.conv.source or layer.name, what, _shape(layer.in_shape),

@@ -20,7 +20,7 @@ from .registry import families
 from .training import normalise
 
 __all__ = ["Hook", "SyntheticNetwork", "balance", "centre_logits", "colour_scenes", "networks",
-           "settle", "synthesise", "write"]
+           "settle", "statistics", "synthesise", "write"]
 
 # Sets a module's parameters from the input it is about to read.
 Hook = Callable[[nn.Module, Tensor, torch.Generator], None]
@@ -115,7 +115,7 @@ def settle(net: nn.Module, images: np.ndarray, hooks: dict[nn.Module, Hook],
     Each module is set just before it runs, so that it reads what the settled modules before it
     make of ``images``, uint8 (N, H, W, 3).
     """
-    every = {m: _statistics for m in net.modules() if isinstance(m, nn.BatchNorm2d)} | hooks
+    every = {m: statistics for m in net.modules() if isinstance(m, nn.BatchNorm2d)} | hooks
     done: set[nn.Module] = set()
 
     def before(module: nn.Module, args: tuple) -> None:
@@ -134,7 +134,8 @@ def settle(net: nn.Module, images: np.ndarray, hooks: dict[nn.Module, Hook],
         raise ValueError(f"{missed} did not run")
 
 
-def _statistics(module: nn.BatchNorm2d, x: Tensor, _generator: torch.Generator) -> None:
+def statistics(module: nn.BatchNorm2d, x: Tensor, _generator: torch.Generator) -> None:
+    """Give a normalisation the mean and variance of ``x``, (N, C, H, W)."""
     module.running_mean.copy_(x.mean(dim=(0, 2, 3)))
     module.running_var.copy_(x.var(dim=(0, 2, 3)))
 

@@ -30,7 +30,7 @@ def _totals(docs: dict[str, dict]) -> Section:
     facts = Table(Column(""), *(Column(name) for name in docs))
     rows = {
         "network": lambda d: d["network"]["file"],
-        "bits a 3x3 kernel": _kernel_bits,
+        "bits a kernel": _kernel_bits,
         "stored": lambda d: "plain (--one-bit)" if d["network"]["one_bit"] else "as trained",
         "board": lambda d: d["board"]["name"],
         "machine": lambda d: d["machine"]["shape"],

@@ -57,7 +57,7 @@ def _summary(doc: dict) -> Section:
     c, h, w = net["input"]
     bits = sorted(set(net["kernel_bits"]))
     stored = ("as plain bits (one-bit baseline)" if net["one_bit"] else
-              f"in {' and '.join(map(str, bits))} bits a 3x3 kernel")
+              f"in {' and '.join(map(str, bits))} bits a kernel")
     facts = [
         ("network", f"{net['file']}, family {net['family']}"),
         ("image", f"{c}x{h}x{w}, {net['preprocess']}"),

@@ -7,12 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from ..mobile import REACTNET_A, MobileGeometry
-from ..snn.synth import BRANCH, filters
+from ..snn.synth import filters
 from ..synth import Hook, SyntheticNetwork, balance, centre_logits
 from .layers import ALPHA, BinaryStdConv2d, LearnableBias, QPReLU, ScaledStdConv2d
 from .net import AbNet, Block, Geometry, MobileBlock, build
 
-__all__ = ["NETWORKS", "hooks", "parameters", "wrap"]
+__all__ = ["BRANCH", "NETWORKS", "hooks", "parameters", "wrap"]
+
+# A branch's deviation against its shortcut's. Random signs amplify every flipped bit, and these
+# networks are deep: at 0.2, float32 rounding alone would decide classes.
+BRANCH = 0.06
 
 WIDTHS = (64, 128, 256, 512)
 R18, R34 = (4, 4, 4, 4), (6, 8, 12, 6)

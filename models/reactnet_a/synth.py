@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from ..ab.synth import BRANCH
 from ..mobile import REACTNET_A, MobileGeometry
 from ..snn.net import LearnableBias
-from ..snn.synth import BRANCH, filters, wrap
-from ..synth import Hook, SyntheticNetwork, balance, centre_logits
+from ..snn.synth import filters, wrap
+from ..synth import Hook, SyntheticNetwork, balance, centre_logits, statistics
 from .net import HardBinaryConv, MobileBlock, ReActNetA
 
 __all__ = ["NETWORKS", "hooks", "parameters"]
@@ -16,7 +17,7 @@ def parameters(geometry: MobileGeometry, generator: torch.Generator) -> ReActNet
     """A network of any geometry with every parameter drawn, in evaluation mode.
 
     A tenth of the normalisations' gains and a third of the slopes are negative, some slopes
-    exceed 1. Biases are left to `hooks`.
+    exceed 1. Biases and the size of the branches are left to `hooks`.
     """
     with torch.device("meta"):
         net = ReActNetA(geometry)
@@ -25,8 +26,6 @@ def parameters(geometry: MobileGeometry, generator: torch.Generator) -> ReActNet
     def normal(like: Tensor, std: float = 1.0, mean: float = 0.0) -> Tensor:
         return torch.randn(like.shape, generator=generator) * std + mean
 
-    branches = {m for block in net.modules() if isinstance(block, MobileBlock)
-                for m in block.children() if isinstance(m, nn.BatchNorm2d)}
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, HardBinaryConv):
@@ -34,11 +33,10 @@ def parameters(geometry: MobileGeometry, generator: torch.Generator) -> ReActNet
                 latent.copy_(normal(latent) * 0.05 * torch.exp(normal(latent[:, :1], 0.3)))
                 latent[latent == 0] = 0.05  # no weight is exactly 0: it would have no sign
             elif isinstance(module, nn.BatchNorm2d):
-                gain = (BRANCH if module in branches else 1.0) * torch.exp(
-                    normal(module.weight, 0.3))
+                gain = torch.exp(normal(module.weight, 0.3))
                 negative = torch.rand(gain.shape, generator=generator) < 0.1
                 module.weight.copy_(torch.where(negative, -gain, gain))
-                module.bias.copy_(normal(module.bias, 0.2 * float(gain.mean())))
+                module.bias.copy_(normal(module.bias, 0.2))
                 module.reset_running_stats()
             elif isinstance(module, nn.PReLU):
                 module.weight.copy_(normal(module.weight, 0.45, 0.2))
@@ -52,9 +50,36 @@ def parameters(geometry: MobileGeometry, generator: torch.Generator) -> ReActNet
 
 
 def hooks(net: ReActNetA) -> dict[nn.Module, Hook]:
-    """Biases keep bits and slopes in use; the classifier tells images apart."""
-    biases = {m: balance for m in net.modules() if isinstance(m, LearnableBias)}
-    return biases | {net.fc: centre_logits}
+    """Biases keep bits and slopes in use; every branch is BRANCH of its shortcut; the classifier
+    tells images apart."""
+    made: dict[nn.Module, Hook] = {m: balance for m in net.modules()
+                                   if isinstance(m, LearnableBias)}
+    for block in net.modules():
+        if not isinstance(block, MobileBlock):
+            continue
+        stream: dict = {}
+        made[block.move11] = made[block.move21] = _watched(stream)
+        for module in block.children():
+            if isinstance(module, nn.BatchNorm2d):
+                made[module] = _branch(stream)
+    return made | {net.fc: centre_logits}
+
+
+def _watched(stream: dict) -> Hook:
+    def hook(module: LearnableBias, x: Tensor, generator: torch.Generator) -> None:
+        stream["std"] = float(x.std())
+        balance(module, x, generator)
+
+    return hook
+
+
+def _branch(stream: dict) -> Hook:
+    def hook(module: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
+        statistics(module, x, generator)
+        module.weight.mul_(BRANCH * stream["std"])
+        module.bias.mul_(BRANCH * stream["std"])
+
+    return hook
 
 
 NETWORKS = (
