@@ -15,7 +15,7 @@ from .geometry import ceil_div, geometry, x_rows
 from .layers import Layer
 from .ops import int_ops as I
 
-__all__ = ["Piece", "Rows", "depth_first", "kept_rows", "pieces"]
+__all__ = ["Piece", "Rows", "depth_first", "image_rows", "kept_rows", "pieces"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,12 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows kept of stored maps, bit maps and dense inputs, by the value's name."""
+    """Rows kept of the image, and by name of stored maps, bit maps and dense inputs."""
 
     features: dict[str, int]
     bits: dict[str, int]
     x: dict[str, int]
+    image: int = 0  # of the image, where a window layer reads it
 
     def kept(self, residual: str) -> int:
         """Of a residual: a stored map, or one pooled for it."""
@@ -143,7 +144,16 @@ def _coarse(layers: list[Layer], prefix: int, band: int) -> Iterator[Piece]:
 
 def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
     """The fewest rows of every map with which the order works."""
-    rows = Rows({}, {}, {})
+    first = layers[0]
+    height = first.in_shape[1] if first.from_image else 0
+    image = ceil_div(height, ROW_BANKS) * ROW_BANKS
+    if prefix and first.from_image:
+        # what a band's windows read, and the rows of the next band meanwhile
+        spans = [need - old for p in _coarse(layers, prefix, band) if p.layer == 0
+                 for old, need in [image_rows(first, p.y0, p.y1)]]
+        span = max(spans) + band * first.conv.op.stride
+        image = min(image, ceil_div(span, ROW_BANKS) * ROW_BANKS)
+    rows = Rows({}, {}, {}, image)
     for layer in layers:
         rows.features[layer.value] = layer.out_shape[1]
         if layer.bits:
@@ -190,6 +200,14 @@ def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
             rows.x[name] = min(rows.x[name], need)
     _align(layers, rows, chain)
     return rows
+
+
+def image_rows(layer: Layer, y0: int, y1: int) -> tuple[int, int]:
+    """First row of the image that rows ``y0`` to ``y1`` of ``layer`` read, and the one after the
+    last."""
+    stride, height = layer.conv.op.stride, layer.in_shape[1]
+    end = height if y1 == layer.out_shape[1] else min(height, (y1 - 1) * stride + 2)
+    return max(0, y0 * stride - 1), end
 
 
 def _align(layers: list[Layer], rows: Rows, chain: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from .errors import DoesNotFit, UnsupportedError
 from .geometry import Geometry, bit_plane, bit_slots, bit_words, ceil_div, geometry, x_row_words
 from .layers import Layer
 from .ops import int_ops as I
-from .order import Piece, depth_first, kept_rows, pieces
+from .order import Piece, depth_first, image_rows, kept_rows, pieces
 from .overlap import interleave, split
 from .placement import Phases, Placement, place
 
@@ -118,14 +118,12 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     steps[-1].fields["last"] = 1
     [step for step in steps if step.load][-1].load["last"] = 1
     [step for step in steps if step.layer.is_output][-1].fields["result"] = 1
-    readers = [step for step in steps if step.layer.from_image]
-    if readers:
-        readers[-1].fields["frees_image"] = 1
-    _c, height, width = input_op.shape
-    image_row = bit_words(width, config)
+    if config.stem is None:
+        _image_fields([step for step in steps if step.layer.from_image], rows.image)
+    image_row = bit_words(input_op.shape[2], config)
     needed = tables | placement.needed | {
         "psum": psum,
-        "image": bit_slots(height) * image_row,
+        "image": bit_slots(rows.image) * image_row,
         "steps": len(steps) * config.step_words,
         "loads": sum(step.load is not None for step in steps),
         "pool": max((geometry(x, config).n_x // 2 for x in layers
@@ -133,6 +131,25 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         "logits": layers[-1].out_shape[0],
     }
     return Program(config, layers, input_op, placement, steps, needed)
+
+
+def _image_fields(steps: list[Step], kept: int) -> None:
+    """Which rows of the image each step of the first layer waits for, and which it was the last to
+    read."""
+    gone = 0
+    for step in steps:
+        height, layer = step.layer.out_shape[1], step.layer
+        end = step.g0 + step.n_og == step.of_og
+        after = layer.in_shape[1] if step.y1 == height else image_rows(layer, step.y1, height)[0]
+        released = after - gone if end and kept < layer.in_shape[1] else 0
+        if step is steps[-1]:
+            released = layer.in_shape[1] - gone
+        step.fields.update({
+            "image_slots": bit_slots(kept),
+            "image_need": image_rows(layer, step.y0, step.y1)[1] - gone,
+            "image_release": released,
+        })
+        gone += released
 
 
 def _ordered(layers, config, rows, prefix, band, overlap) -> list[Piece]:
@@ -255,7 +272,7 @@ def _window_rows(layer, config, placement, row0: int) -> dict[str, int]:
     """Where each row bank starts to read for windows around ``row0``."""
     _c, height, width = layer.in_shape
     row = bit_words(width, config)
-    source, base, slots = 0, 0, bit_slots(height)
+    source, base, slots = 0, 0, bit_slots(placement.rows.image or height)
     if layer.binary:
         source, base = placement.bits[layer.source]
         slots = bit_slots(placement.rows.bits[layer.source])

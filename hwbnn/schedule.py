@@ -7,6 +7,7 @@ below are those of rtl_gen/engine; simulation must give the same numbers.
 import dataclasses
 
 from rtl_gen.engine.config import STREAM_KINDS
+from rtl_gen.engine.image_model import ImageTimes
 from rtl_gen.engine.loader import WeightLoader
 from rtl_gen.engine.stem_model import StemTimes
 from rtl_gen.engine.top import Timing
@@ -179,6 +180,38 @@ class _Stem:
         self.ready = None
 
 
+def _first_step(config) -> int:
+    """Cycle in which the program's first step has been read."""
+    return config.step_words + 2
+
+
+class _Image:
+    """Rows of the image memory.
+
+    Exact where an image is not whole when a frame begins, or where the cycle counts: memory has
+    to refresh. Else an image arrives long after reset, and the next one while the last is used.
+    """
+
+    def __init__(self, program: Program):
+        config, kept = program.config, program.placement.rows.image
+        _c, self.height, width = program.input_op.shape
+        self.exact = config.streams or kept < self.height
+        self.times = ImageTimes(self.height, width, kept, _first_step(config) + 1)
+        self.gone = 0  # rows released, over all frames
+
+    def ready(self, step: Step) -> int:
+        """First cycle in which all rows that ``step`` reads are there."""
+        if not self.exact:
+            return 0
+        return self.times.ready(self.gone + step.fields["image_need"] - 1)
+
+    def done(self, step: Step, at: int) -> None:
+        """``step`` ended in cycle ``at``."""
+        if step.fields["image_release"]:
+            self.gone += step.fields["image_release"]
+            self.times.release(self.gone, at)
+
+
 class _Constants:
     """The constant loader: when each output group's constants may be taken."""
 
@@ -221,11 +254,12 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
     stream = _Stream(program, source) if config.streams else None
     weights, constants = (kind(program, timing, stream) for kind in (_Weights, _Constants))
     stem = _Stem(config) if config.stem is not None else None
-    if stem is None:
+    image = _Image(program) if stem is None else None
+    if image is not None and not image.exact:
         cycle = 100 + config.lanes + (2 << config.id_bits)  # an image arrives long after reset
         # the first tile is loaded by then; its take is what counts
     else:
-        cycle = config.step_words + 2  # pixels come from reset on, and the first step is read
+        cycle = _first_step(config)  # pixels come from reset on, and the first step is read
     starts, done, turns = [], [], []
     scan = _scan(program)
     lag = max(step.lag for step in program.steps)
@@ -233,17 +267,22 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
     for turn in range(frames + lag):
         steps = []
         for step in program.steps:
-            taken = max(cycle, following_ready)
+            free = taken = max(cycle, following_ready)
+            if step.layer.from_image:
+                taken = max(taken, image.ready(step))
             if step is program.steps[0]:
                 starts.append(taken)
-                begun = cycle
+                begun = cycle if stem else taken
+                free = taken if image else free
             following_ready = taken + 3 + config.step_words
             loader = stem if step.layer.stem else weights
             end, wait = _run_step(step, taken, loader, constants)
             finish = end + 1 + timing.drain
             if step.layer.stem:
                 stem.row_taken(finish)
-            steps.append(_account(step, config, finish + 1 - begun, wait))
+            if step.layer.from_image:
+                image.done(step, finish)
+            steps.append(_account(step, config, finish + 1 - begun, wait, taken - free))
             begun = cycle = finish + 1
             if step.fields.get("result"):
                 cycle += scan
@@ -251,7 +290,8 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
                     done.append(cycle - 1)
         turns.append(steps)
     latencies = [at - starts[frame] for frame, at in enumerate(done)]
-    interval = starts[-1] - starts[-2] if lag else latencies[-1] + 1
+    follows = not lag and not (image and image.exact)  # a frame starts as the one before it ends
+    interval = latencies[-1] + 1 if follows else starts[-1] - starts[-2]
     return Schedule(turns[frames - 1], latencies, scan, interval)
 
 
@@ -288,7 +328,7 @@ def _capacity(step: Step, config) -> int:
     return config.array_macs if step.layer.binary else config.dense_macs
 
 
-def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
+def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> StepCycles:
     compute = step.groups * step.n_og * step.n_ig
     layer = step.layer
     share = (step.y1 - step.y0) / layer.out_shape[1] * step.n_og / step.of_og
@@ -299,6 +339,8 @@ def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
             bound = "weights"
         if layer.stem:
             bound = "stem"
+    elif image_wait * 10 > cycles:
+        bound = "image"
     else:
         bound = {"binary": "array", "dense": "multipliers", "stem": "lanes"}[step.kind]
     return StepCycles(
@@ -306,8 +348,8 @@ def _account(step: Step, config, cycles: int, wait: int) -> StepCycles:
         step.kind,
         cycles,
         compute,
-        wait,
-        cycles - compute - wait,
+        wait + image_wait,
+        cycles - compute - wait - image_wait,
         round(layer.macs * share),
         _capacity(step, config),
         bound,

@@ -23,6 +23,12 @@ STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, b
 IMAGE_TAPS = 27  # 3x3 window of three channels
 # channel words of one pixel that a 1x1 convolution takes at once: two columns of each row bank
 POINT_WORDS = 2 * ROW_BANKS
+IMAGE_FIELDS = {
+    **{f"offset{c}": 14 for c in range(3)},
+    "image_slots": COORDINATE_BITS,  # rows that each row bank keeps of the image
+    "image_need": COORDINATE_BITS + 1,  # rows that must be there, counted from the first one kept
+    "image_release": COORDINATE_BITS + 1,  # rows that nobody reads after this step
+}
 POINTWISE_FIELDS = {
     "point": 1,  # a 1x1 convolution of a map by channel groups
     "point_words": POINT_WORDS,  # those of the last input group that hold channels
@@ -272,7 +278,6 @@ class EngineConfig:
                 "source": 1,  # bit buffer read
                 "last": 1,  # the program's last step
                 "result": 1,  # the frame's logits are stored when it ends
-                "frees_image": 1,  # nobody reads the image after this step
                 "n_og": 10,  # output channel groups of P, less one
                 "n_ig": 10,  # input groups (S channels, K inputs), less one
                 "n_y": COORDINATE_BITS,  # rows of the range, less one
@@ -316,7 +321,7 @@ class EngineConfig:
                 "gsum": _bits(len(self.gsum_shifts)),
                 "n_classes": _bits(self.logit_depth),  # of a result, less one
             }
-            | ({} if self.stem else {f"offset{c}": 14 for c in range(3)})
+            | ({} if self.stem else IMAGE_FIELDS)
             | (POINTWISE_FIELDS if self.pointwise else {})
         )
 

@@ -1,28 +1,35 @@
-"""The image memory: pixels arrive one by one, leave as words of 2*T columns from row banks."""
+"""The image memory: pixels arrive one by one, leave as words of 2*T columns from row banks.
+
+It holds a whole image, or a ring of its rows.
+"""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .common import Ram
-from .config import PIXEL_BITS, ROW_BANKS, EngineConfig
+from .config import COORDINATE_BITS, PIXEL_BITS, ROW_BANKS, EngineConfig
 
 __all__ = ["ImageMemory"]
 
 
 class ImageMemory(wiring.Component):
-    """One image of 8-bit RGB pixels.
+    """Rows of one image of 8-bit RGB pixels; row y lies in bank y % 3, slot y // 3 % slots.
 
     Members
     -------
-    i_known, i_height, i_width : In
-        Size of an image, once known.
+    i_known, i_height, i_width, i_slots : In
+        Size of an image and rows kept in each bank, once known.
     i_pixel : In(stream of 24 bits)
-        Pixels in raster order, red in the low byte; stalls while an image waits to be consumed.
-    o_full : Out(1), i_free : In(1)
-        A whole image is stored; it is no longer needed.
+        Pixels in raster order, red in the low byte; stalls while all rows kept are in use. An
+        image begins when nothing is left of the one before.
+    o_rows : Out, i_free : In(1), i_release : In
+        Complete rows at hand; so many of the oldest are no longer needed.
     i_row_addr, i_new, o_words
         Read port, as of BitMap: words two cycles after ``i_new``.
+    i_top, i_row_class : In
+        Bank of the window's top row, and whether that row (1) or the last one (2) lies outside the
+        image: its bank is not read, since its place may be written meanwhile.
     """
 
     READ_LATENCY = 2
@@ -35,11 +42,15 @@ class ImageMemory(wiring.Component):
                 "i_known": In(1),
                 "i_height": In(10),
                 "i_width": In(10),
+                "i_slots": In(COORDINATE_BITS),
                 "i_pixel": In(stream.Signature(PIXEL_BITS)),
-                "o_full": Out(1),
+                "o_rows": Out(COORDINATE_BITS + 1),
                 "i_free": In(1),
+                "i_release": In(COORDINATE_BITS + 1),
                 "i_row_addr": In(data.ArrayLayout(config.bit_addr_bits, ROW_BANKS)),
                 "i_new": In(1),
+                "i_top": In(2),
+                "i_row_class": In(2),
                 "o_words": Out(data.ArrayLayout(self._word, ROW_BANKS)),
             }
         )
@@ -52,11 +63,16 @@ class ImageMemory(wiring.Component):
         column = Signal(range(columns))
         x, y, bank = Signal(10), Signal(10), Signal(2)
         address, row_start = Signal(config.bit_addr_bits), Signal(config.bit_addr_bits)
-        row_end, flush = Signal(), Signal()
+        slot = Signal(COORDINATE_BITS)
+        row_end, flush, room = Signal(), Signal(), Signal()
+        capacity = Signal(COORDINATE_BITS + 2)
+        m.d.sync += capacity.eq(ROW_BANKS * self.i_slots)
         accept = Signal()
         write, write_bank, write_addr = Signal(), Signal(2), Signal(config.bit_addr_bits)
         m.d.comb += [
-            self.i_pixel.ready.eq(self.i_known & ~self.o_full),
+            # the row being written has a place of its own
+            room.eq(Mux(y == 0, self.o_rows == 0, self.o_rows < capacity)),
+            self.i_pixel.ready.eq(self.i_known & room),
             accept.eq(self.i_pixel.valid & self.i_pixel.ready),
             row_end.eq(x + 1 == self.i_width),
             flush.eq(accept & (row_end | (column == columns - 1))),
@@ -75,24 +91,29 @@ class ImageMemory(wiring.Component):
                 with m.If(bank == ROW_BANKS - 1):
                     m.d.sync += [
                         bank.eq(0),
+                        slot.eq(slot + 1),
                         address.eq(address + 1),
                         row_start.eq(address + 1),
                     ]
+                    with m.If(slot + 1 == self.i_slots):
+                        m.d.sync += [slot.eq(0), address.eq(0), row_start.eq(0)]
                 with m.If(y + 1 == self.i_height):
-                    m.d.sync += [y.eq(0), bank.eq(0), address.eq(0), row_start.eq(0),
-                                 self.o_full.eq(1)]
-        with m.If(self.i_free):
-            m.d.sync += self.o_full.eq(0)
+                    m.d.sync += [y.eq(0), bank.eq(0), slot.eq(0), address.eq(0), row_start.eq(0)]
+        m.d.sync += self.o_rows.eq(
+            self.o_rows + (accept & row_end) - Mux(self.i_free, self.i_release, 0)
+        )
         for b in range(ROW_BANKS):
             ram = Ram(
                 name=f"image{b}", width=self._word, depth=config.image_depth, registered=True
             )
             m.submodules[f"image{b}"] = ram
+            bottom = self.i_top == (b + 1) % ROW_BANKS  # the window's last row lies in this bank
+            outside = Mux(self.i_row_class == 1, self.i_top == b, bottom) & (self.i_row_class != 0)
             m.d.comb += [
                 ram.w_en.eq(write & (write_bank == b)),
                 ram.w_addr.eq(write_addr),
                 ram.w_data.eq(word),
-                ram.r_en.eq(self.i_new),
+                ram.r_en.eq(self.i_new & ~outside),
                 ram.r_addr.eq(self.i_row_addr[b]),
             ]
             m.d.comb += self.o_words[b].eq(ram.r_data)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .common import DelayLine, Ram
-from .config import ROW_BANKS, EngineConfig
+from .config import COORDINATE_BITS, ROW_BANKS, EngineConfig
 
 __all__ = ["Sequencer", "issue_layout"]
 
@@ -48,8 +48,8 @@ class Sequencer(wiring.Component):
 
     Members
     -------
-    i_image : In(1)
-        An image is complete in the image memory (level).
+    i_rows : In
+        Complete rows of the image memory; a step waits for those it reads (none with a stem).
     i_ready_x, i_ready_d, i_ready_c, i_ready_s : In(1)
         Weights of the XNOR array, of the dense array, constants, and a row of the stem are at hand.
     o_take_x, o_take_d, o_take_c : Out(1)
@@ -59,9 +59,9 @@ class Sequencer(wiring.Component):
     o_issue : Out(issue_layout), o_new, o_row_addr, o_top, o_phase, o_x_addr, o_ig, o_slice : Out
         A registered issue and where its inputs lie.
     o_image_free : Out(1)
-        Pulse: the image has been consumed.
-    o_image_h, o_image_w : Out
-        Size of the images the program takes, once ``o_known``.
+        Pulse: the step's ``image_release`` rows have been consumed.
+    o_image_h, o_image_w, o_image_slots : Out
+        Size of the images the program takes and rows kept in a bank, once ``o_known``.
     o_frame, o_step_done, o_done : Out(1)
         Pulses: a frame starts, a step is stored, a frame's logits are stored.
     o_result : Out(1), i_result_done : In(1)
@@ -74,7 +74,7 @@ class Sequencer(wiring.Component):
         layout = config.step_layout
         super().__init__(
             {
-                "i_image": In(1),
+                "i_rows": In(COORDINATE_BITS + 1),
                 "i_ready_x": In(1),
                 "i_ready_d": In(1),
                 "i_ready_c": In(1),
@@ -96,6 +96,7 @@ class Sequencer(wiring.Component):
                 "o_known": Out(1),
                 "o_image_h": Out(10),
                 "o_image_w": Out(10),
+                "o_image_slots": Out(COORDINATE_BITS),
                 "o_frame": Out(1),
                 "o_step_done": Out(1),
                 "o_done": Out(1),
@@ -230,7 +231,10 @@ class Sequencer(wiring.Component):
         whole = Signal(init=not config.overlap)  # a result is one: its frame has begun
         with m.FSM():
             with m.State("WAIT"):
-                with m.If(following_ready & (~first_step | self.i_image)):
+                rows_ok = Const(1)
+                if config.stem is None:
+                    rows_ok = self.i_rows >= following.image_need
+                with m.If(following_ready & rows_ok):
                     m.d.comb += [take_step.eq(1), self.o_frame.eq(first_step)]
                     m.d.sync += [step.eq(following), first_step.eq(0)]
                     m.next = "SETUP"
@@ -264,7 +268,7 @@ class Sequencer(wiring.Component):
                 with m.If(drain == 0):
                     m.d.comb += [
                         self.o_step_done.eq(1),
-                        self.o_image_free.eq(step.frees_image),
+                        self.o_image_free.eq(config.stem is None),
                     ]
                     m.d.sync += first_step.eq(step.last)
                     with m.If(step.last):
@@ -310,6 +314,8 @@ class Sequencer(wiring.Component):
                 self.o_image_h.eq(following.h_in),
                 self.o_image_w.eq(following.w_in),
             ]
+            if config.stem is None:
+                m.d.sync += self.o_image_slots.eq(following.image_slots)
         with m.If(take):
             m.d.sync += [count.eq(0), at_first.eq(following.last)]
             with m.If(following.last):

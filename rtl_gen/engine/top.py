@@ -172,8 +172,10 @@ class Engine(wiring.Component):
             image.i_pixel.valid.eq(self.i_pixel.valid),
             image.i_pixel.payload.eq(self.i_pixel.payload),
             self.i_pixel.ready.eq(image.i_pixel.ready),
+            image.i_slots.eq(seq.o_image_slots),
             image.i_free.eq(seq.o_image_free),
-            seq.i_image.eq(image.o_full),
+            image.i_release.eq(seq.o_step.image_release),
+            seq.i_rows.eq(image.o_rows),
         ]
         return image
 
@@ -187,7 +189,6 @@ class Engine(wiring.Component):
             stem.i_pixel.valid.eq(self.i_pixel.valid),
             stem.i_pixel.payload.eq(self.i_pixel.payload),
             self.i_pixel.ready.eq(stem.i_pixel.ready),
-            seq.i_image.eq(1),
             seq.i_ready_s.eq(stem.o_ready),
             stem.i_take.eq(seq.o_step_done & step.stem),
             stem.i_read.eq(read.valid & step.stem),
@@ -217,9 +218,14 @@ class Engine(wiring.Component):
         ]
         sources = [("bit_window", config.channels_in, bitmap)]
         if image is not None:
+            past = Signal()
             m.d.comb += [
                 image.i_row_addr.eq(seq.o_row_addr),
-                image.i_new.eq(seq.o_new & step.dense & ~step.from_x),
+                # past a row's end lies a place that may be written meanwhile
+                past.eq(seq.o_phase & seq.o_issue.right[t - 1]),
+                image.i_new.eq(seq.o_new & step.dense & ~step.from_x & ~past),
+                image.i_top.eq(seq.o_top),
+                image.i_row_class.eq(seq.o_issue.row_class),
             ]
             sources.append(("image_window", PIXEL_BITS, image))
         read = BitMap.READ_LATENCY
