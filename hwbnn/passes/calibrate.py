@@ -35,8 +35,7 @@ class Calibration:
         if self.n_images:
             return f"{self.n_images} calibration images"
         if self.made_up:
-            return (f"{self.made_up} made-up images and a bit of head-room (the network has no "
-                    "normalisation, whose statistics could tell; uncalibrated)")
+            return f"{self.made_up} made-up images, doubled (no normalisation tells; uncalibrated)"
         return f"checkpoint statistics (mean + {SIGMAS:g} sigma, uncalibrated)"
 
 
