@@ -81,13 +81,16 @@ def input_size(stem: str, reduction: int, classes: int, options: dict) -> int:
 
 
 def record_size(build: GraphBuilder, stem: str, size: int, classes: int, options: dict,
-                told: bool) -> None:
-    """The decisions behind stem and size; ``told`` says that the kernel settled the stem."""
+                told: bool, warn: bool = False) -> None:
+    """The decisions behind stem and size; ``told`` says that the kernel settled the stem.
+
+    ``warn`` shows the user a stem that was guessed.
+    """
     if not told:
         why = ("given" if options["stem"] != "auto" else
                f"{classes} classes" if classes in DATA else f"images of {size}x{size}")
         build.decide("stem", f"{stem}, stride {2 if stem == 'imagenet' else 1}",
-                     f"{why}; no tensor tells the stride")
+                     f"{why}; no tensor tells the stride", warn and options["stem"] == "auto")
     build.decide("input_size", f"{size}x{size}",
                  "given" if options["input_size"] else f"default of the {stem} stem")
     build.decide("normalisation", f"mean {options['mean']}, std {options['std']}",

@@ -60,7 +60,9 @@ class ReActNetAFamily:
         geometry = self.geometry(checkpoint, options)
         size = input_size(geometry.stem, geometry.reduction(), geometry.num_classes, options)
         made = GraphBuilder(checkpoint, options["bn_eps"])
-        record_size(made, geometry.stem, size, geometry.num_classes, options, told=False)
+        # Stride 1 is a guess at what users change: the authors' code has stride 2 alone.
+        record_size(made, geometry.stem, size, geometry.num_classes, options, told=False,
+                    warn=geometry.stem == "cifar")
         made.decide("bn_eps", f"{options['bn_eps']:g}", "not stored in a checkpoint")
         x = made.input(size, options["mean"], options["std"])
         x = made.conv("feature.0.conv1", x, 2 if geometry.stem == "imagenet" else 1, 1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hwbnn import golden
+from hwbnn.bops import binary_layers
 from hwbnn.errors import CheckpointError, UserError
 from hwbnn.ops import float_ops as F
 from hwbnn.ops import int_ops as I
@@ -140,8 +141,14 @@ def test_published_tensors(published, name):
     assert list(made.wrap(net))[0] == listed["prefix"] + mine[0][0]
 
 
+SIZES_C10 = {  # binary weights, MAC of bits, MAC of ±1 weights on integers, as counted by hooks
+    "ab-reactnet-a-c10": (28_253_184, 393_216_000, 0),
+    "ab-xnornet-18-c10": (11_157_504, 547_356_672, 6_291_456),
+}
+
+
 def test_published_sizes_at_full_size(published):
-    for name in ("ab-reactnet-a-c10", "ab-xnornet-18-c10"):
+    for name, counts in SIZES_C10.items():
         checkpoint, listed = published(name)
         for key in checkpoint.tensors:
             if key.endswith("L_alpha"):
@@ -153,6 +160,14 @@ def test_published_sizes_at_full_size(published):
                         and isinstance(n.op, F.FBinaryConv2d | F.FConv2d))
             assert types[node.name].shape[1:] == (h_out, h_out)
             assert types[node.inputs[0]].shape[1] == h_in and node.op.stride == stride
+        bits = [n for n in graph if isinstance(n.op, F.FBinaryConv2d)]
+        ones = [n for n in graph if isinstance(n.op, F.FConv2d) and np.abs(n.op.weight).min() == 1]
+
+        def macs(nodes, types=types):
+            return sum(n.op.weight.size * int(np.prod(types[n.name].shape[1:])) for n in nodes)
+
+        assert counts == (sum(n.op.weight.size for n in bits + ones), macs(bits), macs(ones))
+        assert sum(layer.macs for layer in binary_layers(graph)) == counts[1]
 
 
 def test_a_made_up_file_is_in_the_authors_format(tmp_path, monkeypatch):

@@ -139,6 +139,8 @@ def test_size_and_stem_are_asked_for():
     with pytest.raises(CheckpointError, match="5 classes, neither .*: how large are its images.*"
                        "--input-size 224"):
         load_network(checkpoint)
+    warned = load_network(checkpoint, options={"input_size": 32}).graph().meta["warnings"]
+    assert len(warned) == 1 and warned[0].startswith("stem: cifar, stride 1")
     stems = {size: load_network(checkpoint, options={"input_size": size}).graph().meta["geometry"]
              ["stem"] for size in (32, 224)}
     assert stems == {32: "cifar", 224: "imagenet"}
