@@ -43,26 +43,27 @@ class Rows:
         return self.features[residual] if residual in self.features else self.x[residual]
 
 
-def depth_first(layers: list[Layer]) -> int:
-    """How many leading layers may run by bands: up to the first stride-2 convolution's stage.
+def depth_first(layers: list[Layer], halvings: int = 1) -> int:
+    """How many leading layers may run by bands: up to the stage of the stride-2 convolution that
+    halves the first map for the ``halvings``-th time.
 
-    Their weights must stay on chip, so the prefix ends with the first layers that halve the map of
-    the first one.
+    Their weights must stay on chip, so the prefix ends with the first layers of that map.
     """
-    height = layers[0].out_shape[1]
+    height = -(-layers[0].out_shape[1] >> (halvings - 1))
     count = 0
     for layer in layers:
         if layer.is_output or isinstance(layer.x_op, I.GlobalSum):
             break
-        if not layer.stem and layer.in_shape[1] != height and not _from_pool(layer, layers, height):
+        rows = layer.out_shape[1] if count == 0 else layer.in_shape[1]
+        if rows < height and not _from_pool(layer, layers, height):
             break
         count += 1
     return count
 
 
 def _from_pool(layer: Layer, layers: list[Layer], height: int) -> bool:
-    """Whether a 1x1 layer reads the 2x2 mean of a map of ``height`` rows."""
-    return any(other.x == layer.source and other.out_shape[1] == height for other in layers)
+    """Whether a 1x1 layer reads the 2x2 mean of a map of ``height`` rows or more."""
+    return any(other.x == layer.source and other.out_shape[1] >= height for other in layers)
 
 
 class _Progress:

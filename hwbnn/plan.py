@@ -121,11 +121,14 @@ def _shapes():
 def _quick(graph: Graph, base: Plan, shape: Shape):
     """(cycles, resources) of a shape from closed forms; None if it cannot be."""
     program = base.program
-    config = dataclasses.replace(
-        program.config,
-        channels_in=shape.channels_in, lanes=shape.lanes, pixels=shape.pixels,
-        dense_inputs=shape.dense_inputs,
-    )
+    try:
+        config = dataclasses.replace(
+            program.config,
+            channels_in=shape.channels_in, lanes=shape.lanes, pixels=shape.pixels,
+            dense_inputs=shape.dense_inputs,
+        )
+    except ValueError:  # this network needs lanes that divide, or are divided
+        return None
     scale = program.config.lanes * program.config.pixels / (shape.lanes * shape.pixels)
     cycles = 0
     weights = dense_weights = constants = 0

@@ -15,7 +15,7 @@ __all__ = ["plan_streaming"]
 
 # S, P, K: multi-bit inputs must divide the lanes, as dense inputs lie in the feature memory
 SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4), (16, 4, 4))
-WIDE = ((96, 8, 8),)  # for 1x1 layers, which take six channel words at once
+WIDE = ((88, 8, 8),)  # for 1x1 layers, which take six channel words at once: 512 channels
 BANDS = (4, 2)
 FINALISTS = 6
 

@@ -72,8 +72,10 @@ class Program:
 
 
 def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput, *,
-            band: int = 0, overlap: int | None = None) -> Program:
+            band: int = 0, halvings: int = 1, overlap: int | None = None) -> Program:
     """Steps of all layers; with ``band`` the leading ones depth-first, so many rows at a time.
+
+    ``halvings`` says how deep they go (see `depth_first`).
 
     With ``overlap`` the layers from that one on run between the leading ones of the next frame.
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
@@ -81,7 +83,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if band % 2:
         raise DoesNotFit(f"bands of {band} rows", where="plan",
                          hint="rows are pooled in pairs: choose an even number")
-    prefix = depth_first(layers) if band else 0
+    prefix = depth_first(layers, halvings) if band else 0
     if overlap is not None and not prefix <= overlap < len(layers):
         raise DoesNotFit(f"layers from {overlap} on cannot overlap the leading {prefix}",
                          hint=f"choose {prefix} to {len(layers) - 1}")

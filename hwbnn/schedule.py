@@ -343,6 +343,8 @@ def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> Ste
         bound = "image"
     else:
         bound = {"binary": "array", "dense": "multipliers", "stem": "lanes"}[step.kind]
+        if layer.pointwise:
+            bound = "lanes" if step.n_ig == 1 else "bit memory"
     return StepCycles(
         step.name,
         step.kind,

@@ -44,12 +44,13 @@ class Shape:
 
 
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
-           band: int = 0, logic_pairs: int = 0, stream: bool = False,
+           band: int = 0, halvings: int = 1, logic_pairs: int = 0, stream: bool = False,
            overlap: int | None = None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Widths come from the graph's ranges, depths from the program's placement. ``band`` rows at a
-    time go depth-first through the leading layers (0: every map whole); ``logic_pairs`` of the
+    time go depth-first through the leading layers (0: every map whole), until the map was halved
+    ``halvings`` times; ``logic_pairs`` of the
     stem's multipliers are made of LUTs. With ``stream`` the weights of all layers but those come
     from off-chip memory. With ``overlap`` the layers from that one on run between the leading ones
     of the next frame.
@@ -80,7 +81,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
-    order = {"band": band, "overlap": overlap}
+    order = {"band": band, "halvings": halvings, "overlap": overlap}
     return _fit(layers, wide, graph_input(graph).op, order)
 
 

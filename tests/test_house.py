@@ -26,6 +26,7 @@ EXCEPTIONS = {
     "hwbnn.progress": {"rich"},
     "models.train": {"click"},  # python -m models.train
     "models.snn.train": {"click"},
+    "models.ab.train": {"click"},
 }
 IN_SHELLS = {"click", "jinja2", "models", "sim", "PIL", "rich"}
 STANDARD = set(__import__("sys").stdlib_module_names)
