@@ -1,6 +1,6 @@
-"""Full-size ImageNet networks: made, compiled and simulated bit-exact, whole 224x224 frames.
+"""Published networks at full size: made, compiled and simulated bit-exact, whole frames.
 
-    python benchmarks/imagenet/run.py [--work DIR] [--frames N] [NAME ...]
+    python benchmarks/networks/run.py [--work DIR] [--frames N] [NAME ...]
 
 Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
 unless every step's memory words, every logit and every cycle are as the integer network and the
@@ -18,8 +18,12 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("snn-r18-tau5", "snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18",
-         "reactnet-34")
+NAMES = (
+    "snn-r18-tau5", "snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18", "reactnet-34",
+    *(f"ab-{net}-{images}" for images in ("c10", "in")
+      for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
+    "ab-reactnet-34-in", "ab-reactnet-a-c10",
+)
 OPTIONS = ("--board", "ulx3s", "--feature-bits", "11")
 
 

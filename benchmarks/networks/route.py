@@ -1,6 +1,6 @@
 """Place and route the accelerator of an ImageNet network out of context: area and clock, no pins.
 
-    python benchmarks/imagenet/route.py CHECKPOINT [--feature-bits N] [--seed N] [--out DIR]
+    python benchmarks/networks/route.py CHECKPOINT [--feature-bits N] [--seed N] [--out DIR]
 
 The machine is the one that ``hwbnn compile`` plans for the 85F, with its SDRAM controller. Writes
 route.json beside this file. Frames per second are the routed clock over the schedule's cycles,
