@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.config import STREAM_KINDS, EngineConfig
 from rtl_gen.engine.stem_config import StemConfig
 
 from . import ints
+from .ebr import ebr_blocks
 from .errors import DoesNotFit
 from .ir import Graph
 from .layers import EverySecond, Layer, extract_layers, graph_input
@@ -19,7 +20,8 @@ from .stem_pack import accumulator_bits
 __all__ = ["Shape", "derive", "general_purpose", "on_machine"]
 
 MIN_DEPTH = 16
-# tiles of binary and dense weights, and groups of constants, that wait on chip when streamed
+# tiles of binary and dense weights, and groups of constants, that wait on chip when streamed, at
+# least: blocks of memory are filled up
 RING_TILES = (16, 32, 4)
 # what a program needs -> the configuration's depth of it
 DEPTHS = {
@@ -82,7 +84,24 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
     order = {"band": band, "halvings": halvings, "overlap": overlap}
-    return _fit(layers, wide, graph_input(graph).op, order)
+    fitted = _fit(layers, wide, graph_input(graph).op, order)
+    if not stream:
+        return fitted
+    full = dataclasses.replace(wide, ring_words=_full_rings(fitted.config))
+    return _fit(layers, full, graph_input(graph).op, order)
+
+
+def _full_rings(config: EngineConfig) -> tuple[int, ...]:
+    """Rings that use all of the blocks that their memories take anyway."""
+    units = (config.lanes, config.lanes, config.lanes * config.const_words)
+    result = []
+    for kind, unit in zip(STREAM_KINDS, units, strict=True):
+        width, depth = config.memories()[kind]
+        more = 0
+        while ebr_blocks(width, depth + more + unit) == ebr_blocks(width, depth):
+            more += unit
+        result.append(config.rings[kind] + more)
+    return tuple(result)
 
 
 def _shared_x(layers: list[Layer], shape: Shape) -> bool:
