@@ -7,6 +7,7 @@ import numpy as np
 
 from .execute import batch_size, walk
 from .ir import Graph
+from .ops.float_dynamic import FDynamicThreshold
 from .ops.float_ops import FThreshold
 
 __all__ = ["Agreement", "LayerBits", "agreement", "accuracy", "real_logits"]
@@ -62,7 +63,8 @@ def agreement(
 
     ``folded`` and ``graph`` are what ``passes.lower_to_integers`` gives.
     """
-    names = [n.name for n in folded if isinstance(n.op, FThreshold) and n.name in graph.nodes]
+    names = [n.name for n in folded
+             if isinstance(n.op, FThreshold | FDynamicThreshold) and n.name in graph.nodes]
     bits, differ = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     ours, floats = [], []
     batch = min(batch_size(folded, batch), batch_size(graph, batch))

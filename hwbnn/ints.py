@@ -13,12 +13,15 @@ __all__ = [
     "avg_pool2x2",
     "clamp",
     "dot_from_popcount",
+    "dynamic_threshold",
     "global_sum",
     "prescale",
     "quantize_pixel",
     "round_shift",
     "rprelu",
     "rprelu_shift",
+    "sigmoid",
+    "sigmoid_table",
     "signed_range",
     "signed_width",
     "threshold",
@@ -101,6 +104,36 @@ def rprelu_shift(z, sign, exponent, bias):
 def threshold(x, thr):
     """Activation bit: 1 (+1) where ``x >= thr``, else 0 (-1) (rule 2)."""
     return (x >= thr).astype(np.int8) if isinstance(x, np.ndarray) else int(x >= thr)
+
+
+def dynamic_threshold(x, beta, tie: int):
+    """Activation bit of ``x + beta``: 1 where it is positive, ``tie`` where it is 0 (rule 2).
+
+    The same as ``threshold(x, 1 - tie - beta)``: hardware subtracts once a channel and image, and
+    compares where the map is read.
+    """
+    return threshold(x, 1 - tie - beta)
+
+
+def sigmoid_table(entries: int, step: float, frac: int) -> np.ndarray:
+    """int64 (entries,): sigmoid(i*step) at ``frac``, rounded, at most 2**frac - 1 (rule 8).
+
+    So no entry is 1.0: a bounded value of exactly -1 never ties with its threshold.
+    """
+    exact = 1 / (1 + np.exp(-np.arange(entries) * step))
+    return np.minimum(np.rint(exact * 2.0**frac), 2**frac - 1).astype(np.int64)
+
+
+def sigmoid(x, table: np.ndarray, shift: int, frac: int):
+    """Sigmoid at position ``frac`` by the table of its positive half (rule 8).
+
+    ``table[round_shift(|x|, shift)]``, the last entry beyond its end; ``2**frac`` minus that for
+    negative ``x``.
+    """
+    at = clamp(round_shift(abs(x), shift), 0, len(table) - 1)
+    if not isinstance(x, np.ndarray):
+        return int(table[at]) if x >= 0 else (1 << frac) - int(table[at])
+    return np.where(x >= 0, table[at], (1 << frac) - table[at])
 
 
 def avg_pool2x2(a, b, c, d):

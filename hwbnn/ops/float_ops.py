@@ -373,20 +373,25 @@ class FGlobalAvgPool(Op):
 @register_op
 @dataclasses.dataclass(frozen=True, eq=False)
 class FLinear(Op):
-    """Classifier: (N,I,1,1) -> (N,O,1,1), ``weight`` (O,I), ``bias`` (O,)."""
+    """Classifier: (N,C,H,W) -> (N,O,1,1), ``weight`` (O,C*H*W), ``bias`` (O,).
+
+    A map is flattened channel by channel, row by row, as PyTorch flattens it.
+    """
 
     weight: np.ndarray
     bias: np.ndarray
 
     def out_type(self, x: TensorType) -> TensorType:
-        if x.shape != (self.weight.shape[1], 1, 1):
+        if int(np.prod(x.shape)) != self.weight.shape[1]:
             raise ValueError(f"weight {self.weight.shape} does not match an input of {x.shape}")
         return _float((self.weight.shape[0], 1, 1))
 
     def run(self, x: np.ndarray) -> np.ndarray:
-        y = x[:, :, 0, 0] @ self.weight.astype(np.float64).T + self.bias
+        y = x.reshape(len(x), -1) @ self.weight.astype(np.float64).T + self.bias
         return y[:, :, None, None]
 
     def spread(self, x: Spread) -> Spread:
         w = self.weight.astype(np.float64)
-        return w @ x[0] + self.bias, np.sqrt((w**2) @ x[1] ** 2)
+        pixels = w.shape[1] // len(x[0])
+        mean, std = np.repeat(x[0], pixels), np.repeat(x[1], pixels)
+        return w @ mean + self.bias, np.sqrt((w**2) @ std**2)

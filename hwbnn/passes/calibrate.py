@@ -7,7 +7,8 @@ import numpy as np
 from ..execute import batch_size, walk
 from ..images import input_shape, synthetic_images
 from ..ir import Graph
-from ..ops.float_ops import FAffine, FBatchNorm
+from ..ops.float_dynamic import FHardtanh, FSubsamplePad
+from ..ops.float_ops import FAffine, FAvgPool2d, FBatchNorm, FGlobalAvgPool
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -55,7 +56,9 @@ def calibrate(graph: Graph, images: np.ndarray | None) -> Calibration:
         spreads: dict[str, tuple] = {}
         for node in graph:
             spreads[node.name] = node.op.spread(*(spreads[i] for i in node.inputs))
-        peak = {k: np.abs(mean) + SIGMAS * std for k, (mean, std) in spreads.items()}
+        limit = _limits(graph)
+        peak = {k: np.minimum(np.abs(mean) + SIGMAS * std, limit[k])
+                for k, (mean, std) in spreads.items()}
         return Calibration(peak, 0)
     peak = {}
     batch = batch_size(graph, BATCH)
@@ -69,6 +72,18 @@ def calibrate(graph: Graph, images: np.ndarray | None) -> Calibration:
 def _normalised(graph: Graph) -> bool:
     return any(isinstance(n.op, FBatchNorm)
                or isinstance(n.op, FAffine) and n.op.spread_mean is not None for n in graph)
+
+
+def _limits(graph: Graph) -> dict[str, float]:
+    """Magnitude that a value cannot exceed by construction: 1 behind a hardtanh."""
+    limit: dict[str, float] = {}
+    for node in graph:
+        limit[node.name] = np.inf
+        if isinstance(node.op, FHardtanh):
+            limit[node.name] = 1.0
+        elif isinstance(node.op, FSubsamplePad | FAvgPool2d | FGlobalAvgPool):
+            limit[node.name] = limit[node.inputs[0]]
+    return limit
 
 
 def run_float(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 """Fold scales, biases and normalisation until each convolution has one affine behind it.
 
 Meaning is kept up to float64 rounding: BN, weight scales and a bias after the residual become
-FAffine; PReLU + bias becomes FRPReLU; bias + sign becomes FThreshold.
+FAffine; PReLU + bias becomes FRPReLU; bias + sign becomes FThreshold. A max-pool of a binary
+convolution's sums stays before its FAffine, whose gains may have either sign.
 """
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..ops.float_ops import (
     FBias,
     FBinaryConv2d,
     FConv2d,
+    FGlobalAvgPool,
+    FLinear,
     FMaxPool2d,
     FPReLU,
     FRPReLU,
@@ -27,7 +30,8 @@ __all__ = ["fold_norm"]
 
 def fold_norm(graph: Graph) -> Graph:
     """Graph of FConv2d/FBinaryConv2d -> FAffine -> [FAdd] -> [FRPReLU] and FThreshold."""
-    return _finish(_push_biases(_merge_affines(_to_affines(_pool_first(graph)))))
+    merged = _merge_affines(_to_affines(_pool_first(graph)))
+    return _finish(_push_biases(_into_classifier(merged)))
 
 
 def _rebuild(graph: Graph, nodes, output: str | None = None) -> Graph:
@@ -83,7 +87,7 @@ def _to_affines(graph: Graph) -> Graph:
             op = FAffine(scale, bias, mean, std)
         nodes.append(Node(node.name, op, inputs, node.source))
         if isinstance(op, FConv2d | FBinaryConv2d):
-            followers = consumers[node.name]
+            followers = _behind_pool(node, consumers)
             if len(followers) != 1 or not isinstance(
                 followers[0].op, FScale | FBias | FBatchNorm | FAffine
             ):
@@ -92,6 +96,42 @@ def _to_affines(graph: Graph) -> Graph:
                 nodes.append(Node(name, FAffine(np.ones(n), np.zeros(n)), (node.name,)))
                 renamed[node.name] = name
     return _rebuild(graph, nodes, renamed.get(graph.output))
+
+
+def _behind_pool(conv: Node, consumers: dict[str, list[Node]]) -> list[Node]:
+    """Readers of a convolution; of the max-pool of its integer sums where that is the only one."""
+    followers = consumers[conv.name]
+    if (
+        isinstance(conv.op, FBinaryConv2d)
+        and len(followers) == 1
+        and isinstance(followers[0].op, FMaxPool2d)
+    ):
+        return consumers[followers[0].name]
+    return followers
+
+
+def _into_classifier(graph: Graph) -> Graph:
+    """An affine between global mean and classifier (BatchNorm1d) becomes part of the latter."""
+    consumers = graph.consumers()
+    kept: dict[str, Node] = {}
+    decisions = list(graph.decisions)
+    for node in graph:
+        before = kept.get(node.inputs[0]) if node.inputs else None
+        if (
+            isinstance(node.op, FLinear)
+            and isinstance(before.op, FAffine)
+            and len(consumers[before.name]) == 1
+            and isinstance(kept[before.inputs[0]].op, FGlobalAvgPool)
+        ):
+            weight = node.op.weight.astype(np.float64)
+            op = FLinear(weight * before.op.scale, node.op.bias + weight @ before.op.bias)
+            del kept[before.name]
+            node = Node(node.name, op, before.inputs, node.source)
+            decisions.append(Decision(
+                before.name, f"folded into {node.name}",
+                "nothing stands between the normalisation and the classifier"))
+        kept[node.name] = node
+    return Graph(kept.values(), graph.output, decisions, graph.meta)
 
 
 def _compose(first: FAffine, second: FAffine) -> FAffine:

@@ -8,16 +8,20 @@ import numpy as np
 from .. import ints
 from ..errors import UnsupportedError
 from ..ir import Decision, Graph, Node
+from ..ops import float_dynamic as D
 from ..ops import float_ops as F
 from ..ops import int_ops as I
+from ..ops.int_dynamic import FlatSaturate
 from .calibrate import Calibration
 from .numeric import SLOPES, Numeric
+from .quantize_dynamic import DynamicHandlers, is_flat, sigmoid_frac, unstored
 
 __all__ = ["quantize"]
 
 ONE_BIT = 2  # two's complement width of +-1
 IMAGE_BITS, STEM_BITS = 12, 8  # of the first convolution's weights, without and with a max-pool
-ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d, F.FRepeat)
+ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d, F.FRepeat, D.FHardtanh, D.FReLU,
+               D.FSubsamplePad)
 
 
 def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
@@ -28,7 +32,7 @@ def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
     return _Quantizer(graph, calibration, numeric).run()
 
 
-class _Quantizer:
+class _Quantizer(DynamicHandlers):
     def __init__(self, graph: Graph, calibration: Calibration, numeric: Numeric):
         self.graph, self.calibration, self.numeric = graph, calibration, numeric
         self.types = graph.types()
@@ -85,14 +89,18 @@ class _Quantizer:
                 for name in node.inputs:
                     parent[find(name)] = find(node.name)
         peak: dict[str, float] = {}
+        passing = unstored(self.graph, self.consumers)
         for node in self.graph:
             root = find(node.name)
+            if node.name in passing:
+                continue
             peak[root] = max(peak.get(root, 0.0), float(self.calibration.peak[node.name].max()))
         margin = self.numeric.margin if self.calibration.n_images else 1.0
         for node in self.graph:
             top = max(peak[find(node.name)] * margin, 2.0**-6)
             frac = self.numeric.feature_bits - 1 - math.ceil(math.log2(top))
             self.frac[node.name] = max(-8, min(frac, self.numeric.feature_bits - 2))
+        sigmoid_frac(self.graph, self.frac, self.numeric)
 
     def _choose_rprelu(self) -> None:
         """Settle "auto" by the slopes: shifts where they lose nothing."""
@@ -235,7 +243,8 @@ class _Quantizer:
         return (binary or affines)[0] is node
 
     def _saturate(self, node, source):
-        op = I.Saturate(self.numeric.feature_bits)
+        kind = FlatSaturate if is_flat(node, self.consumers) else I.Saturate
+        op = kind(self.numeric.feature_bits)
         self.nodes.append(Node(node.name, op, (source,), node.source))
 
     def _FAdd(self, node):
@@ -285,6 +294,8 @@ class _Quantizer:
 
     def _FMaxPool2d(self, node):
         op = I.MaxPool2d(node.op.kernel, node.op.stride, node.op.padding)
+        if isinstance(self.graph[node.inputs[0]].op, F.FBinaryConv2d):
+            self._pool_of_sums(node)
         self.nodes.append(Node(node.name, op, node.inputs, node.source))
 
     def _FGlobalAvgPool(self, node):
@@ -304,11 +315,18 @@ class _Quantizer:
         source = node.inputs[0]
         peak = self.calibration.peak[node.name] + np.abs(node.op.bias)
         if source in self.factor:
-            weight = weight * self.factor[source][None, :]
+            weight = weight * self.factor[source][None, :]  # of a global mean: a vector
         name = f"{node.name}.dot"
-        bits = self.numeric.classifier_weight_bits or self.numeric.weight_bits
-        self.widths["classifier_weight_bits"] = bits
-        self._conv(node, weight[:, :, None, None], 1, 0, bits, name)
+        bits = self.numeric.weight_bits
+        if node.name == self.graph.output:
+            bits = self.numeric.classifier_weight_bits or bits
+            self.widths["classifier_weight_bits"] = bits
+        c, h, w = self.types[source].shape
+        if h != w:
+            raise UnsupportedError(f"a classifier on a map of {h}x{w} has no integer form",
+                                   where=node.source or node.name, hint="square maps have")
+        # a dense layer on a map is a convolution as large as the map
+        self._conv(node, weight.reshape(-1, c, h, w), 1, 0, bits, name)
         self._affine(node, name, np.ones(len(weight)), node.op.bias.astype(np.float64), peak)
 
 

@@ -1,0 +1,1 @@
+"""SD-BNN: binary networks whose activation thresholds are computed for every image."""
