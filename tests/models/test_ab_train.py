@@ -1,6 +1,8 @@
 """Training of A&B ReActNet: both steps learn, resume to the same weights, write authors' files."""
 
+import hashlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +12,17 @@ from torch.nn import functional as F
 
 import models.training as training
 from hwbnn.errors import HwbnnError
+from hwbnn.execute import walk
 from models.ab.layers import BinaryStdConv2d
 from models.ab.net import AbNet, Geometry, set_binary_weights
 from models.ab.train import clip_gradients, halved, step1_path
+from models.api import load_network
 from models.train import main
 
 SMALL = ["--widths", "8,12", "--blocks", "2,1", "--batch", "16", "--threads", "1", "--lr", "1e-2",
          "--epochs", "3,4", "--eval-every", "2"]
 TINY = Geometry("reactnet", "cifar", (8, 12), (2, 1), 3)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ab_cifar10.h5"
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +187,23 @@ def test_bad_options(data, tmp_path, extra, text):
     with pytest.raises(HwbnnError) as caught:
         run(data, tmp_path / "n.h5", *extra)
     assert text in str(caught.value)
+
+
+def test_bundled_example():
+    assert EXAMPLE.stat().st_size < 4 << 20
+    assert all(k.startswith("module.") for k in held(EXAMPLE))
+    network = load_network(EXAMPLE)
+    assert network.family.name == "ab"
+    geometry = network.module().geometry
+    assert geometry == Geometry("reactnet", "cifar", (32, 64, 128, 256), (2, 2, 2, 2), 10)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    graph = network.graph()
+    values = {node.name: value for node, _args, value in walk(graph, images)}
+    with torch.no_grad():
+        expected = network.module().double()(torch.from_numpy(values["input"])).numpy()
+    assert np.abs(values[graph.output][:, :, 0, 0] - expected).max() < 1e-9
+
+
+def test_bundled_example_is_the_file_that_its_results_are_of():
+    text = EXAMPLE.with_suffix(".md").read_text()
+    assert hashlib.sha256(EXAMPLE.read_bytes()).hexdigest() in text
