@@ -189,7 +189,7 @@ def infer(source: str | Path, images: str | Path, path: str, options: Options | 
                 out = Path(scratch) / "out"
                 compile_network(options, out, stop_after="plan", progress=progress)
                 return infer(out, images, path, progress=progress)
-        _folded, graph = stages.lower(options)
+        graph = stages.image_graph(options) if path == "torch-float" else stages.lower(options)[1]
         return _infer(options, graph, images, path, progress)
     with open_folder(Path(source), create=False) as folder:
         folder.check_files("check")

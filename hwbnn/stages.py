@@ -10,7 +10,7 @@ import numpy as np
 from . import bops, golden
 from .agreement import accuracy, agreement, real_logits
 from .baseline import one_bit
-from .errors import Mismatch, UserError
+from .errors import Mismatch, UnsupportedError, UserError
 from .folder import clear, write_text
 from .images import Images, Preprocess, input_shape, load_images, synthetic_images
 from .ir import Graph
@@ -20,7 +20,7 @@ from .passes import Numeric, lower_to_integers
 AGREEMENT_IMAGES = 200  # images for the comparison of bits, layer by layer
 DEFAULT_MHZ = 100.0  # what routing aims at where no clock is asked for
 
-__all__ = ["build", "check", "evaluate", "lower", "plan", "report", "require", "rtl",
+__all__ = ["build", "check", "evaluate", "image_graph", "lower", "plan", "report", "require", "rtl",
            "verification_images", "verify"]
 
 
@@ -54,6 +54,23 @@ def lower(options) -> tuple[Graph, Graph]:
     folded, graph = lower_to_integers(real, calib, Numeric(
         rprelu=options.rprelu, feature_bits=options.feature_bits))
     return folded, one_bit(graph) if options.one_bit else graph
+
+
+def image_graph(options) -> Graph:
+    """The integer graph; of a network that has none yet, its image input alone.
+
+    Families that PyTorch alone can run have a method ``image_input``.
+    """
+    try:
+        return lower(options)[1]
+    except UnsupportedError:
+        from models.api import load_network
+
+        network = load_network(options.checkpoint, options.family, options.model)
+        image_input = getattr(network.family, "image_input", None)
+        if image_input is None:
+            raise
+        return image_input(network.checkpoint, network.options)
 
 
 def check(run):

@@ -7,6 +7,7 @@ import torch
 from hwbnn.errors import CheckpointError, UnsupportedError
 from hwbnn.ir import Graph
 
+from ..builder import GraphBuilder
 from ..checkpoint import Checkpoint
 from ..mobile import classes_of
 from ..registry import COMMON, Match, Option, register
@@ -80,6 +81,14 @@ class BNextFamily:
         net.load_state_dict(state, assign=True)
         return net.eval()
 
+    def image_input(self, checkpoint: Checkpoint, options: dict) -> Graph:
+        """A graph of the normalised image alone: what PyTorch's path needs to read pictures."""
+        geometry = self.geometry(checkpoint, options)
+        made = GraphBuilder(checkpoint, options["bn_eps"])
+        size = input_size(geometry.stem, geometry.reduction(), geometry.num_classes, options)
+        x = made.input(size, options["mean"], options["std"])
+        return made.graph(x, {"family": self.name, "geometry": geometry.describe()})
+
     def lower(self, checkpoint: Checkpoint, options: dict) -> Graph:
         """Raises UnsupportedError: the integer passes have no gain that an image decides."""
         geometry = self.geometry(checkpoint, options)
@@ -88,7 +97,7 @@ class BNextFamily:
             "an SE gain (global mean, two dense layers, sigmoid) has no integer form: it depends "
             "on the image, and the whole map must be there before any of it is scaled",
             where=f"{checkpoint.origin}: {first}.Attention.se",
-            hint="PyTorch runs this network: models.api.load_network(file).logits(images)")
+            hint="hwbnn infer --path torch-float runs this network in PyTorch")
 
 
 def infer_geometry(checkpoint: Checkpoint, stem: str | None, se_bits: int,

@@ -105,7 +105,7 @@ def test_lowering_names_the_layer_and_what_works(settled, name):
         load_network(saved(net), options=options_of(net, size)).graph()
     text = str(caught.value)
     assert text.startswith(f"checkpoint.pth.tar: {first}.Attention.se: an SE gain")
-    assert "PyTorch runs this network" in text and "\n" not in text
+    assert "--path torch-float" in text and "\n" not in text
 
 
 def test_se_bits_are_asked_of_the_user(settled):
