@@ -17,7 +17,7 @@ class Numeric:
     feature_bits : int
         Width of stored multi-bit maps (the residual stream) and logits.
     weight_bits : int
-        Width of multi-bit weights (1x1 shortcuts, classifier).
+        Width of multi-bit weights (1x1 shortcuts, small dense layers, classifier).
     classifier_weight_bits : int or None
         Width of the classifier's weights; None means ``weight_bits``.
     image_weight_bits : int or None
