@@ -78,7 +78,9 @@ def test_nan_weights(hwbnn, save, state):
 def test_foreign_state_dict(hwbnn, save):
     path = save({"features.0.weight": torch.ones(3, 3)})
     result = hwbnn("check", path)
-    refused(result, 3, f"{path}: no family recognises its 1 tensors (snn: no conv1.weight); "
+    why = ("ab: no conv1.weight; bnext: no Attention.scale; reactnet-a: no feature.0.conv1.weight; "
+           "sd: no dybeta.fc and no beta.fc; snn: no conv1.weight")
+    refused(result, 3, f"{path}: no family recognises its 1 tensors ({why}); "
                        "--family NAME or --family my_family.py")
 
 
@@ -141,7 +143,8 @@ def test_unknown_board_and_device(hwbnn, network, tmp_path):
         ("--option", "tau=5", ("family snn has no option 'tau'; it has input_size, bn_eps, mean, "
                               "std, weights")),
         ("--option", "tau", "--option: 'tau' is not NAME=VALUE"),
-        ("--family", "resnet", "unknown family 'resnet'; known: snn, or a .py file"),
+        ("--family", "resnet", ("unknown family 'resnet'; known: ab, bnext, reactnet-a, sd, snn, "
+                                "or a .py file")),
     ],
 )
 def test_bad_options_of_the_network(hwbnn, network, option, value, text):
