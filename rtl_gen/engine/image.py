@@ -26,10 +26,8 @@ class ImageMemory(wiring.Component):
     o_rows : Out, i_free : In(1), i_release : In
         Complete rows at hand; so many of the oldest are no longer needed.
     i_row_addr, i_new, o_words
-        Read port, as of BitMap: words two cycles after ``i_new``.
-    i_top, i_row_class : In
-        Bank of the window's top row, and whether that row (1) or the last one (2) lies outside the
-        image: its bank is not read, since its place may be written meanwhile.
+        Read port, as of BitMap, but with an enable for each bank: words two cycles after it. What
+        lies outside the image is not to be read, since its place may be written meanwhile.
     """
 
     READ_LATENCY = 2
@@ -48,9 +46,7 @@ class ImageMemory(wiring.Component):
                 "i_free": In(1),
                 "i_release": In(COORDINATE_BITS + 1),
                 "i_row_addr": In(data.ArrayLayout(config.bit_addr_bits, ROW_BANKS)),
-                "i_new": In(1),
-                "i_top": In(2),
-                "i_row_class": In(2),
+                "i_new": In(ROW_BANKS),
                 "o_words": Out(data.ArrayLayout(self._word, ROW_BANKS)),
             }
         )
@@ -107,13 +103,11 @@ class ImageMemory(wiring.Component):
                 name=f"image{b}", width=self._word, depth=config.image_depth, registered=True
             )
             m.submodules[f"image{b}"] = ram
-            bottom = self.i_top == (b + 1) % ROW_BANKS  # the window's last row lies in this bank
-            outside = Mux(self.i_row_class == 1, self.i_top == b, bottom) & (self.i_row_class != 0)
             m.d.comb += [
                 ram.w_en.eq(write & (write_bank == b)),
                 ram.w_addr.eq(write_addr),
                 ram.w_data.eq(word),
-                ram.r_en.eq(self.i_new & ~outside),
+                ram.r_en.eq(self.i_new[b]),
                 ram.r_addr.eq(self.i_row_addr[b]),
             ]
             m.d.comb += self.o_words[b].eq(ram.r_data)

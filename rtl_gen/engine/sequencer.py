@@ -58,6 +58,8 @@ class Sequencer(wiring.Component):
         The step in progress; a pulse one cycle before its first issue.
     o_issue : Out(issue_layout), o_new, o_row_addr, o_top, o_phase, o_x_addr, o_ig, o_slice : Out
         A registered issue and where its inputs lie.
+    o_image_new : Out(3)
+        With it: which banks of the image to read; none past a row's end or above or below.
     o_image_free : Out(1)
         Pulse: the step's ``image_release`` rows have been consumed.
     o_image_h, o_image_w, o_image_slots : Out
@@ -96,6 +98,7 @@ class Sequencer(wiring.Component):
                 "o_known": Out(1),
                 "o_image_h": Out(10),
                 "o_image_w": Out(10),
+                "o_image_new": Out(ROW_BANKS),
                 "o_image_slots": Out(COORDINATE_BITS),
                 "o_frame": Out(1),
                 "o_step_done": Out(1),
@@ -162,6 +165,15 @@ class Sequencer(wiring.Component):
             new.eq((j == 0) | j[0] | step.stride2),
             word_now.eq(Mux(j == 0, 0, Mux(new, word + 1, word))),
         ]
+        if config.stem is None:
+            # the last of an even number of issues needs no word: it would lie past the row's end
+            past = j_last & j[0] & ~step.stride2
+            reads = go & new & ~past & step.dense & ~step.from_x
+            above, below = row == 0, row + 1 >= step.h_in
+            for bank in range(ROW_BANKS):
+                lowest = top == (bank + 1) % ROW_BANKS
+                outside = (above & (top == bank)) | (below & lowest)
+                m.d.sync += self.o_image_new[bank].eq(reads & ~outside)
         col_r, out_col_r, valid_r = Signal(12), Signal(12), Signal()
         issue = Signal(issue_layout(config))
         m.d.sync += [

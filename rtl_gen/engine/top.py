@@ -218,14 +218,9 @@ class Engine(wiring.Component):
         ]
         sources = [("bit_window", config.channels_in, bitmap)]
         if image is not None:
-            past = Signal()
             m.d.comb += [
                 image.i_row_addr.eq(seq.o_row_addr),
-                # past a row's end lies a place that may be written meanwhile
-                past.eq(seq.o_phase & seq.o_issue.right[t - 1]),
-                image.i_new.eq(seq.o_new & step.dense & ~step.from_x & ~past),
-                image.i_top.eq(seq.o_top),
-                image.i_row_class.eq(seq.o_issue.row_class),
+                image.i_new.eq(seq.o_image_new),
             ]
             sources.append(("image_window", PIXEL_BITS, image))
         read = BitMap.READ_LATENCY
