@@ -62,7 +62,7 @@ class ImageMemory(wiring.Component):
         slot = Signal(COORDINATE_BITS)
         row_end, flush, room = Signal(), Signal(), Signal()
         capacity = Signal(COORDINATE_BITS + 2)
-        m.d.sync += capacity.eq(ROW_BANKS * self.i_slots)
+        m.d.sync += capacity.eq((self.i_slots << 1) + self.i_slots)  # a product would take a DSP
         accept = Signal()
         write, write_bank, write_addr = Signal(), Signal(2), Signal(config.bit_addr_bits)
         m.d.comb += [
