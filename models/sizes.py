@@ -10,7 +10,7 @@ from .builder import GraphBuilder
 from .checkpoint import Checkpoint
 from .registry import Option
 
-__all__ = ["STEM", "check_tensors", "choose_stem", "input_size", "record_size"]
+__all__ = ["STEM", "check_tensors", "choose_stem", "input_size", "load_checked", "record_size"]
 
 DATA = {1000: "imagenet", 10: "cifar", 100: "cifar"}  # by the number of classes
 SIZE = {"imagenet": 224, "cifar": 32}
@@ -119,3 +119,10 @@ def check_tensors(checkpoint: Checkpoint, net: torch.nn.Module) -> None:
         raise CheckpointError("not a tensor of this family",
                               where=f"{checkpoint.origin}: {extra[0]}",
                               hint=f"{len(extra)} such tensors; --family may name another")
+
+
+def load_checked(net: torch.nn.Module, checkpoint: Checkpoint) -> torch.nn.Module:
+    """``net`` with a checkpoint that `check_tensors` accepted, float32, in evaluation mode."""
+    state = {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.tensors.items()}
+    net.load_state_dict(state, strict=False)  # every key but the counters was checked
+    return net.eval()

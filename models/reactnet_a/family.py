@@ -11,7 +11,7 @@ from ..builder import GraphBuilder
 from ..checkpoint import Checkpoint
 from ..mobile import MobileGeometry, channels_of, classes_of
 from ..registry import COMMON, Match, register
-from ..sizes import STEM, check_tensors, choose_stem, input_size, record_size
+from ..sizes import STEM, check_tensors, choose_stem, input_size, load_checked, record_size
 from ..snn.codebook import plain_signs
 from .net import ReActNetA
 from .synth import NETWORKS
@@ -51,10 +51,7 @@ class ReActNetAFamily:
 
     def to_torch(self, checkpoint: Checkpoint, options: dict) -> ReActNetA:
         net = ReActNetA(self.geometry(checkpoint, options), options["bn_eps"])
-        state = {k: v.float() if v.is_floating_point() else v
-                 for k, v in checkpoint.tensors.items()}
-        net.load_state_dict(state, strict=False)  # every key but the counters was checked above
-        return net.eval()
+        return load_checked(net, checkpoint)
 
     def lower(self, checkpoint: Checkpoint, options: dict) -> Graph:
         geometry = self.geometry(checkpoint, options)

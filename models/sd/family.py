@@ -15,7 +15,7 @@ from hwbnn.ops import float_ops as F
 from ..builder import GraphBuilder
 from ..checkpoint import Checkpoint
 from ..registry import COMMON, Match, Option, register
-from ..sizes import SIZE, check_tensors, input_size, record_size
+from ..sizes import SIZE, check_tensors, input_size, load_checked, record_size
 from ..snn.codebook import ZEROS
 from .net import MEAN_STEP, REDUCTION, Geometry, HeadedNet, VggSmall, build
 from .synth import NETWORKS
@@ -74,10 +74,7 @@ class SdFamily:
 
     def to_torch(self, checkpoint: Checkpoint, options: dict) -> HeadedNet | VggSmall:
         net = build(self.geometry(checkpoint, options), options["bn_eps"])
-        state = {k: v.float() if v.is_floating_point() else v
-                 for k, v in checkpoint.tensors.items()}
-        net.load_state_dict(state, strict=False)  # every key but the counters was checked above
-        return net.eval()
+        return load_checked(net, checkpoint)
 
     def lower(self, checkpoint: Checkpoint, options: dict) -> Graph:
         geometry = self.geometry(checkpoint, options)

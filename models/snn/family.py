@@ -13,6 +13,7 @@ from hwbnn.ops import float_ops as F
 from ..builder import GraphBuilder
 from ..checkpoint import Checkpoint
 from ..registry import COMMON, Match, Option, register
+from ..sizes import check_tensors, load_checked
 from .codebook import BinaryWeights, decode, read_patterns
 from .net import STEMS, Geometry, SnnNet
 from .synth import NETWORKS
@@ -73,10 +74,7 @@ class SnnFamily:
                 key = f"{module}.binarize.patterns"
                 read_patterns(checkpoint.array(key), key)
         net = SnnNet(geometry, options["bn_eps"])
-        state = {k: v.float() if v.is_floating_point() else v
-                 for k, v in checkpoint.tensors.items()}
-        net.load_state_dict(state, strict=False)  # every key but the counters was checked above
-        return net.eval()
+        return load_checked(net, checkpoint)
 
     def lower(self, checkpoint: Checkpoint, options: dict) -> Graph:
         geometry = self.geometry(checkpoint, options)
@@ -238,23 +236,8 @@ def _check_kind(checkpoint: Checkpoint, geometry: Geometry, weights: str) -> Non
 def _check_tensors(checkpoint: Checkpoint, geometry: Geometry) -> None:
     """Every tensor that this geometry has, no other, in its shape."""
     with torch.device("meta"):
-        expected = {k: tuple(v.shape) for k, v in SnnNet(geometry).state_dict().items()}
-    for key, shape in expected.items():
-        if key not in checkpoint.tensors:
-            if key.endswith("num_batches_tracked"):
-                continue
-            raise CheckpointError("missing", where=f"{checkpoint.origin}: {key}",
-                                  hint=f"expected shape {shape}")
-        found = tuple(checkpoint.tensors[key].shape)
-        if found != shape:
-            raise CheckpointError(f"shape {found}, expected {shape}",
-                                  where=f"{checkpoint.origin}: {key}",
-                                  hint="the layers around it do not fit together")
-    extra = sorted(set(checkpoint.tensors) - set(expected))
-    if extra:
-        raise CheckpointError("not a tensor of this family",
-                              where=f"{checkpoint.origin}: {extra[0]}",
-                              hint=f"{len(extra)} such tensors; --family may name another")
+        net = SnnNet(geometry)
+    check_tensors(checkpoint, net)
 
 
 def _input_size(geometry: Geometry, options: dict) -> int:
