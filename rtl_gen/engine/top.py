@@ -67,7 +67,7 @@ def _arrays(config: EngineConfig):
 class Engine(wiring.Component):
     """A layer-sequential accelerator: image in, logits out, one frame after another.
 
-    A frame starts when an image is complete and the frame before it is done.
+    A frame starts when the rows that its first step reads are there and the frame before is done.
 
     Members
     -------
@@ -81,7 +81,7 @@ class Engine(wiring.Component):
     o_class : Out(16), o_cycles : Out(32)
         Class of the last frame and its cycles from ``o_frame`` to ``o_done``.
     i_logit_addr : In, o_logit : Out(signed(feature_bits))
-        Logits of the last frame, one cycle latency; they stay until the next frame ends.
+        Logits of the last frame, two cycles latency; they stay until the next frame ends.
     """
 
     def __init__(self, config: EngineConfig):
