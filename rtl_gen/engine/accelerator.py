@@ -18,7 +18,7 @@ __all__ = ["FASTEST_HZ", "FIFO_DEPTH", "SLOWEST_HZ", "START_DELAY", "Accelerator
 SLOWEST_HZ, FASTEST_HZ = 75_000_000, 133_000_000
 
 FIFO_DEPTH = 1024  # words between the SDRAM and the engine
-START_DELAY = 1  # the engine's first cycle after the one that starts the stream
+START_DELAY = 2  # the engine's first cycle after the one that starts the stream
 
 
 def memory_schedule(part: SdramPart, read_delay: int = 0) -> Schedule:
@@ -71,7 +71,12 @@ class Accelerator(wiring.Component):
         m = Module()
         engine, memory = self._engine, self._memory
         held = Signal(init=1)
-        m.submodules.engine = ResetInserter(held)(engine)
+        # the engine's reset goes to thousands of registers: from one of its own, no logic behind it
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(held)
+        m.domains.engine = ClockDomain("engine", local=True)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal()), ResetSignal("engine").eq(reset)]
+        m.submodules.engine = DomainRenamer("engine")(engine)
         m.submodules.memory = memory
         m.submodules.check = check = self._check
         start = Signal()
@@ -91,13 +96,13 @@ class Accelerator(wiring.Component):
             self.o_checked.eq(check.o_done),
             self.o_crc.eq(check.o_crc),
             self.o_ready.eq(memory.o_ready),
-            engine.i_pixel.valid.eq(self.i_pixel.valid & ~held),
+            engine.i_pixel.valid.eq(self.i_pixel.valid & ~reset),
             engine.i_pixel.payload.eq(self.i_pixel.payload),
-            self.i_pixel.ready.eq(engine.i_pixel.ready & ~held),
-            engine.i_weights.valid.eq(memory.o.valid & ~held),
+            self.i_pixel.ready.eq(engine.i_pixel.ready & ~reset),
+            engine.i_weights.valid.eq(memory.o.valid & ~reset),
             engine.i_weights.payload.eq(memory.o.payload),
-            memory.o.ready.eq(Mux(held, check.i.ready, engine.i_weights.ready)),
-            self.o_running.eq(~held),
+            memory.o.ready.eq(Mux(held, check.i.ready, engine.i_weights.ready & ~reset)),
+            self.o_running.eq(~reset),
         ]
         with m.If(start):
             m.d.sync += held.eq(0)

@@ -21,10 +21,10 @@ class LaneConstants(wiring.Component):
     Members
     -------
     i_shift, i_word, o_word : In, In, Out
-        Shift a word in; the word that leaves goes to the next lane.
+        Shift a word in, a cycle after i_shift; the word that leaves goes to the next lane.
     i_swap : In(LANE_STAGES)
-        Pulse n cycles after the output group's first group reaches lane stage -1: fields used at
-        stage n change with bit n.
+        Bit n is a pulse n cycles after the output group's first group reaches lane stage -2: fields
+        used at stage n change a cycle later.
     o_active : Out(const_layout)
     """
 
@@ -48,8 +48,11 @@ class LaneConstants(wiring.Component):
         m = Module()
         config = self._config
         width = config.const_width
+        # enables of a lane's own: one of all lanes would cross the device and then some LUTs
+        shift, swap = Signal(reset_less=True), Signal(LANE_STAGES, reset_less=True)
+        m.d.sync += [shift.eq(self.i_shift), swap.eq(self.i_swap)]
         shadow = Signal(width * config.const_words, reset_less=True)
-        with m.If(self.i_shift):
+        with m.If(shift):
             m.d.sync += shadow.eq(Cat(shadow[width:], self.i_word))
         m.d.comb += self.o_word.eq(shadow[:width])
         loaded = Signal(config.const_layout)
@@ -63,7 +66,7 @@ class LaneConstants(wiring.Component):
         } | {f"border{i}": STAGE["border"] for i in range(BORDER_CLASSES)}
         for name, _field in config.const_layout:
             active = Signal.like(Value.cast(loaded[name]), name=f"active_{name}", reset_less=True)
-            with m.If(self.i_swap[used_at[name]]):
+            with m.If(swap[used_at[name]]):
                 m.d.sync += active.eq(loaded[name])
             m.d.comb += Value.cast(self.o_active[name]).eq(active)
         return m
@@ -165,7 +168,7 @@ class ConstantLoader(wiring.Component):
         with m.Elif(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         word = ram.r_data
-        shift = arriving[3]
+        shift = arriving[2]
         for p in range(config.lanes):
             bank = LaneConstants(config)
             m.d.comb += [

@@ -80,7 +80,8 @@ class Lane(wiring.Component):
         m = Module()
         config = self._config
         const = self.i_constants
-        factor = self._dot_product(m, const)
+        here = self._here(m)
+        factor = self._dot_product(m, const, here)
 
         # stages 3-5: multiply
         m.submodules.gain = mul = Multiplier18()
@@ -91,7 +92,7 @@ class Lane(wiring.Component):
         biased = Signal(signed(wide), reset_less=True)
         m.d.sync += biased.eq(mul.o + const.bias.as_signed())
         z = Signal(signed(config.z_bits), reset_less=True)
-        with m.Switch(self.i_shift):
+        with m.Switch(here["shift"]):
             for i, shift in enumerate(config.affine_shifts):
                 with m.Case(i):
                     m.d.sync += z.eq(biased >> shift)
@@ -99,7 +100,7 @@ class Lane(wiring.Component):
         # stage 8: residual; stage 9: saturate
         total = Signal(signed(config.z_bits + 1), reset_less=True)
         residual = Signal(signed(config.feature_bits))
-        m.d.comb += residual.eq(Mux(self.i_residual_on, self.i_residual, 0))
+        m.d.comb += residual.eq(Mux(here["residual_on"], self.i_residual, 0))
         m.d.sync += total.eq(z + residual)
         stored = Signal(signed(config.feature_bits), reset_less=True)
         m.d.sync += stored.eq(saturate(m, total, config.feature_bits, "stored_value"))
@@ -111,7 +112,16 @@ class Lane(wiring.Component):
         m.d.comb += self.o_bit.eq(bit)
         return m
 
-    def _dot_product(self, m, const):
+    def _here(self, m):
+        """The step's controls in registers of this lane: long wires from one place otherwise."""
+        here = {}
+        for name in ("dense", "prescale", "shift", "residual_on"):
+            source = getattr(self, f"i_{name}")
+            here[name] = Signal.like(source, name=f"here_{name}", reset_less=True)
+            m.d.sync += here[name].eq(source)
+        return here
+
+    def _dot_product(self, m, const, here):
         """Stages 0-2: ``2*count + border`` or the prescaled, saturated accumulator."""
         config = self._config
         rows = [
@@ -135,7 +145,7 @@ class Lane(wiring.Component):
         dot = Signal(signed(18), reset_less=True)
         m.d.sync += dot.eq((acc[:17] << 1).as_signed() + border)
         half = Signal(max(config.prescales) + 1)
-        with m.Switch(self.i_prescale):
+        with m.Switch(here["prescale"]):
             for i, shift in enumerate(config.prescales):
                 with m.Case(i):
                     m.d.comb += half.eq((1 << shift) >> 1)
@@ -143,12 +153,12 @@ class Lane(wiring.Component):
         m.d.sync += rounded.eq(acc + half)
         # stage 2
         shifted = Signal(signed(config.acc_bits + 1))
-        with m.Switch(self.i_prescale):
+        with m.Switch(here["prescale"]):
             for i, shift in enumerate(config.prescales):
                 with m.Case(i):
                     m.d.comb += shifted.eq(rounded >> shift)
         factor = Signal(signed(18), reset_less=True)
-        m.d.sync += factor.eq(Mux(self.i_dense, saturate(m, shifted, 18, "prescaled"), dot))
+        m.d.sync += factor.eq(Mux(here["dense"], saturate(m, shifted, 18, "prescaled"), dot))
         return factor
 
     def _activation(self, m, stored, const):

@@ -1,7 +1,7 @@
 """The first layers of an ImageNet network beside the engine: 7x7 convolution and max-pool."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..leaf import leaf
@@ -10,6 +10,7 @@ from .common import DelayLine, Ram
 from .stem_channel import StemChannel
 from .stem_config import PIXEL_BITS, TAPS, StemConfig
 from .stem_sequencer import StemSequencer
+from .stem_weights import PairWeights
 from .stem_window import StemWindow
 
 __all__ = ["Stem"]
@@ -82,7 +83,7 @@ class Stem(wiring.Component):
         lanes = [
             PackedMac(taps=TAPS, weight_bits=wb, logic_taps=logic) for _ in range(config.pairs)
         ]
-        self._weights(m, sequencer, lanes, first)
+        self._weights(m, platform, sequencer, lanes, first)
         for p, lane in enumerate(lanes):
             m.submodules[f"lane{p}"] = leaf(lane, platform)
             m.d.comb += [lane.i_x.eq(window.o_x), lane.i_fix.eq(window.o_fix)]
@@ -128,41 +129,29 @@ class Stem(wiring.Component):
             with m.Else():
                 m.d.sync += left_pixel.eq(self.i_pixel.payload)
 
-    def _weights(self, m, sequencer, lanes, first):
+    def _weights(self, m, platform, sequencer, lanes, first):
         """Weights move from lane to lane into shadow registers and come into force together."""
         config = self.config
         ram = self._ram(m, "stem_weights")
         m.d.comb += [ram.r_en.eq(sequencer.o_weight_read), ram.r_addr.eq(sequencer.o_weight_addr)]
-        load = DelayLine(m, sequencer.o_weight_read, "load", reset=True)[RAM_LATENCY]
-        swap, late_swap = first[RAM_LATENCY], first[RAM_LATENCY + lanes[0].fix_latency]
-        layout = data.StructLayout(
-            {
-                "u": data.ArrayLayout(config.weight_bits, TAPS),
-                "w": data.ArrayLayout(config.weight_bits, TAPS),
-                "constant": signed(config.const_bits),
-            }
-        )
+        # a cycle early: each pair has registers of its own for them
+        load = DelayLine(m, sequencer.o_weight_read, "load", reset=True)[RAM_LATENCY - 1]
+        swap = first[RAM_LATENCY - 1]
+        late_swap = first[RAM_LATENCY - 1 + lanes[0].fix_latency]
         before = ram.r_data
         for p, lane in enumerate(lanes):
-            halves = []
-            for half in range(2):
-                shadow = Signal(config.weight_word, name=f"shadow{p}_{half}", reset_less=True)
-                with m.If(load):
-                    m.d.sync += shadow.eq(before)
-                before = shadow
-                halves.append(shadow)
-            active = Signal(layout, name=f"active{p}", reset_less=True)
-            # the sums that a constant is taken from come later than the products
-            constant = Signal.like(lane.i_const, name=f"constant{p}", reset_less=True)
-            with m.If(swap):
-                m.d.sync += active.as_value().eq(Cat(halves))
-            with m.If(late_swap):
-                m.d.sync += constant.eq(active.constant)
+            pair = PairWeights(config)
             m.d.comb += [
-                lane.i_u.eq(active.u),
-                lane.i_w.eq(active.w),
-                lane.i_const.eq(constant),
+                pair.i_load.eq(load),
+                pair.i_word.eq(before),
+                pair.i_swap.eq(swap),
+                pair.i_late_swap.eq(late_swap),
+                lane.i_u.eq(pair.o_u),
+                lane.i_w.eq(pair.o_w),
+                lane.i_const.eq(pair.o_constant),
             ]
+            m.submodules[f"weights{p}"] = leaf(pair, platform)
+            before = pair.o_word
 
     def _finish(self, m, platform, sequencer, sums, delay):
         """Sums to results: partial sums, pool, result rows. ``delay``: of sums after their word."""

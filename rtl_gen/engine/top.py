@@ -365,7 +365,7 @@ class Engine(wiring.Component):
         swap = Signal()
         m.d.comb += swap.eq(at[0].valid & at[0].og_first)
         swaps = DelayLine(m, swap, "swap", reset=True)
-        m.d.comb += constants.i_swap.eq(Cat(swaps[1 + n] for n in range(LANE_STAGES)))
+        m.d.comb += constants.i_swap.eq(Cat(swaps[n] for n in range(LANE_STAGES)))
 
         stored = Signal(data.ArrayLayout(signed(f), p * t))
         # lanes lie all over the device, the memory's columns too: a register halfway
