@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import boards
@@ -58,6 +58,7 @@ class BuildResult:
     clocks: tuple[Clock, ...]
     used: dict[str, tuple[int, int]]
     cells: dict[str, int]
+    pll: PllSetting | None
     stages: tuple[Stage, ...]
     tools: tuple[str, ...]
     seed: int
@@ -87,6 +88,7 @@ def load_result(folder: Path) -> BuildResult:
     raw["stages"] = tuple(Stage(**stage) for stage in raw["stages"])
     raw["used"] = {kind: tuple(pair) for kind, pair in raw["used"].items()}
     raw["tools"] = tuple(raw["tools"])
+    raw["pll"] = raw["pll"] and PllSetting(**raw["pll"])
     return BuildResult(**raw)
 
 
@@ -155,6 +157,7 @@ def build(
     setting: PllSetting,
     best_clock: bool = False,
     clock_range: tuple[float, float] = (0, math.inf),
+    tune: Callable[[PllSetting], PllSetting] = lambda setting: setting,
     seed: int = 1,
     options: str = "",
     cache: Cache | None = None,
@@ -175,6 +178,8 @@ def build(
         depend on the clock. Without it, a design slower than ``setting`` is an error.
     clock_range : (float, float)
         MHz that the design works at; a slower clock is an error, a faster one is not taken.
+    tune : callable
+        Gives the clock that was chosen its phases.
     seed : int
         Of the placer.
     options : str
@@ -200,12 +205,13 @@ def build(
     )
     routed = place_and_route(netlist, board, out_dir, cache=cache, seed=seed, progress=progress)
     fmax, final = _choose_clock(routed, board, setting, best_clock, clock_range)
+    final = tune(final)
     progress(f"clock {final.out_mhz:.5g} MHz of {fmax:.5g} MHz reached")
     config = retune(routed.config.read_text(), final)
     routed.config.write_text(config)
     progress("pack")
     packing = pack(config, board, out_dir / BITSTREAM, log=out_dir / "pack.log")
-    result = _result(board, netlist, routed, (packing,), final.out_mhz, fmax, seed, BITSTREAM)
+    result = _result(board, netlist, routed, (packing,), final, fmax, seed, BITSTREAM)
     result.save(out_dir)
     return result
 
@@ -238,7 +244,7 @@ def build_part(
     )  # fmt: skip
     reached = [clock.achieved_mhz for clock in routed.clocks]
     fmax = min([*reached, cap_mhz(board, routed.used)[0]])
-    result = _result(board, netlist, routed, (), fmax, fmax, seed, None)
+    result = _result(board, netlist, routed, (), None, fmax, seed, None)
     result.save(out_dir)
     return result
 
@@ -295,11 +301,12 @@ def _result(
     netlist: Netlist,
     routed: Routed,
     last: tuple[Stage, ...],
-    clock_mhz: float,
+    pll: PllSetting | None,
     fmax_mhz: float,
     seed: int,
     bitstream: str | None,
 ) -> BuildResult:
+    clock_mhz = pll.out_mhz if pll else fmax_mhz
     stages = (*netlist.stages, routed.stage, *last)
     cap, limit = cap_mhz(board, routed.used)
     return BuildResult(
@@ -312,9 +319,10 @@ def _result(
         clocks=routed.clocks,
         used=routed.used,
         cells=netlist.cells,
+        pll=pll,
         stages=stages,
         tools=tuple(dict.fromkeys(stage.tool for stage in stages)),
         seed=seed,
-        digest=digest("build", routed.key, f"{clock_mhz!r}"),
+        digest=digest("build", routed.key, f"{clock_mhz!r}", f"{pll.late if pll else 0}"),
         bitstream=bitstream,
     )

@@ -11,18 +11,17 @@ from rtl_gen.engine.accelerator import (
     memory_schedule,
 )
 from rtl_gen.engine.config import EngineConfig
+from rtl_gen.pll import PllSetting, fastest_setting
 from rtl_gen.sdram.model import ReadStream
 from rtl_gen.sdram.pads import SdramPads
-from rtl_gen.sdram.pin_timing import Margins, pin_margins
+from rtl_gen.sdram.pin_timing import Margins, best_phase, pin_margins
 from rtl_gen.sdram.timing import PARTS, SDRAM_32MB, SdramPart
 
 from .errors import DoesNotFit, UnsupportedError
 from .pack import segments
 from .program import Program
 
-__all__ = ["CLOCK_PHASE", "BoardMemory", "board_memory", "stream_length", "weight_source"]
-
-CLOCK_PHASE = 180  # degrees by which the chip's clock rises after the outputs change (SdramPads)
+__all__ = ["BoardMemory", "board_memory", "stream_length", "weight_source"]
 
 
 def stream_length(program: Program) -> int:
@@ -61,10 +60,20 @@ class BoardMemory:
         """The engine with this memory, for ``StreamingBoardTop``."""
         return Accelerator(config, self.part, read_delay=self.read_delay)
 
-    def margins(self, clk_hz: float) -> Margins:
-        """What data sheets leave at the pins at a clock (docs/sdram.md), for this read delay."""
-        delay = self.read_delay - SdramPads.READ_DELAY
-        return pin_margins(self.part, clk_hz, CLOCK_PHASE, read_delay=delay)
+    def tuned(self, setting: PllSetting) -> PllSetting:
+        """``setting`` with the phase of the chip's clock that leaves the largest margin."""
+        late = best_phase(self.part, float(setting.out_hz), setting.late_steps,
+                          read_delay=self._pin_delay)
+        return dataclasses.replace(setting, late=late)
+
+    def margins(self, setting: PllSetting) -> Margins:
+        """What data sheets leave at the pins (docs/sdram.md), at a clock and its phase."""
+        return pin_margins(self.part, float(setting.out_hz), setting.late_degrees,
+                           read_delay=self._pin_delay)
+
+    @property
+    def _pin_delay(self) -> int:
+        return self.read_delay - SdramPads.READ_DELAY
 
 
 def board_memory(board: Board, n_words: int = 0) -> BoardMemory:
@@ -85,5 +94,7 @@ def board_memory(board: Board, n_words: int = 0) -> BoardMemory:
     if n_words > part.n_words:
         raise DoesNotFit(f"{n_words:,} words of weights, the SDRAM has {part.n_words:,}",
                          where=board.name)
-    best = pin_margins(part, FASTEST_HZ, CLOCK_PHASE)
+    fastest = fastest_setting(board.clock_hz, FASTEST_HZ)
+    steps = fastest.late_steps
+    best = pin_margins(part, FASTEST_HZ, 360 * best_phase(part, FASTEST_HZ, steps) / steps)
     return BoardMemory(part, best.read_delay + SdramPads.READ_DELAY)

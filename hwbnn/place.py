@@ -177,10 +177,13 @@ def retune(config: str, setting: PllSetting) -> str:
         "CLKOS_DIV": setting.clkos,
         "CLKOS_CPHASE": setting.clkos,
     }
-    for word, value in words.items():
-        config, n = re.subn(
-            rf"^word: {word} [01]{{7}}$", f"word: {word} {value - 1:07b}", config, flags=re.M
-        )
+    bits = {word: f"{value - 1:07b}" for word, value in words.items()}
+    if setting.late:
+        cphase, fphase = setting.late_phase
+        bits |= {"CLKOS2_DIV": f"{setting.clkos - 1:07b}", "CLKOS2_CPHASE": f"{cphase:07b}",
+                 "CLKOS2_FPHASE": f"{fphase:03b}"}
+    for word, value in bits.items():
+        config, n = re.subn(rf"^word: {word} [01]+$", f"word: {word} {value}", config, flags=re.M)
         if n != 1:
             raise ValueError(f"The configuration has {n} words {word}; one PLL would have 1")
     return config

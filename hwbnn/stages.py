@@ -295,7 +295,9 @@ def build(run):
     streamed, files, more = None, [], {}
     if chosen.config.streams:
         streamed = _Streamed(run, graph, chosen, board, setting)
-        files, more = [streamed.path], {"clock_range": streamed.clock_range}
+        files, more = [streamed.path], {"clock_range": streamed.clock_range,
+                                        "tune": streamed.memory.tuned}
+        setting = streamed.memory.tuned(setting)
     emitted = flow.board_design(
         streamed.engine if streamed else Engine(chosen.config),
         board=board,
@@ -323,7 +325,7 @@ def build(run):
     shutil.copyfile(folder / flow.BITSTREAM, bit)
     facts = dataclasses.asdict(result) | {"target_mhz": setting.out_mhz, "file": bit.name}
     if streamed:
-        facts["weights"] = streamed.facts(result.clock_mhz)
+        facts["weights"] = streamed.facts(result.pll)
     return [folder, bit, *files], json.loads(json.dumps(facts))
 
 
@@ -343,15 +345,16 @@ class _Streamed:
                             where=f"--freq {setting.out_mhz:g}")
         self.digest = weight_image.identity(graph.digest(), chosen.to_json())
         self.image = weight_image.image_of(chosen.program, self.digest)
-        self._memory = board_memory(board, len(self.image.words))
-        self.engine = self._memory.accelerator(chosen.config)
+        self.memory = board_memory(board, len(self.image.words))
+        self.engine = self.memory.accelerator(chosen.config)
         self.path = run.folder / weight_image.FILE
         weight_image.write(self.path, self.image)
 
-    def facts(self, clock_mhz: float) -> dict:
-        margins = self._memory.margins(clock_mhz * 1e6)
+    def facts(self, setting) -> dict:
+        margins = self.memory.margins(setting)
         return {"file": self.path.name, "words": len(self.image.words),
-                "crc32": self.image.crc32, "sdram": self._memory.part.name,
+                "crc32": self.image.crc32, "sdram": self.memory.part.name,
+                "phase_degrees": setting.late_degrees,
                 "margins_ns": dataclasses.asdict(margins)}
 
 

@@ -65,7 +65,7 @@ class BoardTop(wiring.Component):
         m = Module()
         m.domains.io = ClockDomain()
         m.domains.sync = ClockDomain()
-        m.submodules.pll = pll = Pll(self._setting)
+        m.submodules.pll = pll = self._pll(m)
         hold = Signal()
         m.d.comb += [
             pll.i_clk.eq(self.clk25),
@@ -120,6 +120,10 @@ class BoardTop(wiring.Component):
         self._memory(m, link, engine)
         return m
 
+    def _pll(self, m):
+        """Hook: the PLL."""
+        return Pll(self._setting)
+
     @staticmethod
     def _hold(link):
         return link.o_hold if hasattr(link, "o_hold") else Const(0)
@@ -146,19 +150,32 @@ class StreamingBoardTop(BoardTop):
     ----------
     engine : Accelerator
         Its ``read_delay`` has ``SdramPads.READ_DELAY`` in it.
+    setting : PllSetting
+        Its later output is the chip's clock.
     host_link : WeightLink
     All others of BoardTop.
 
     Members
     -------
-    sdram_* : one IOPort a pin, made by SdramPads; the chip gets the inverse of ``sync``'s clock
+    sdram_* : one IOPort a pin, made by SdramPads; the chip's clock is the PLL's later one
     """
+
+    def __init__(self, *, setting: PllSetting, **others):
+        if not setting.late:
+            raise ValueError("the memory's clock needs a phase: BoardMemory.tuned gives it one")
+        super().__init__(setting=setting, **others)
 
     def _resettable(self, m, link, unit):
         return unit  # through i_go
 
+    def _pll(self, m):
+        pll = Pll(self._setting, late=True)
+        m.domains.chip = ClockDomain(reset_less=True)
+        m.d.comb += ClockSignal("chip").eq(pll.o_late)
+        return pll
+
     def _memory(self, m, link, engine):
-        m.submodules.sdram_pads = SdramPads(engine)
+        m.submodules.sdram_pads = SdramPads(engine, clock="chip", inverted=False)
         wiring.connect(m, link.o_write, engine.i_write)
         m.d.comb += [
             engine.i_write_start.eq(link.o_write_start),

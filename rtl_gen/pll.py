@@ -1,4 +1,4 @@
-"""The clock of the design: an ECP5 PLL and the frequencies it can make."""
+"""The clocks of the design: an ECP5 PLL, the frequencies and phases it can make."""
 
 import dataclasses
 from fractions import Fraction
@@ -17,13 +17,15 @@ OUTPUT_HZ = (10_000_000, 400_000_000)
 INPUT_DIVIDERS = range(1, 129)
 FEEDBACK_DIVIDERS = range(1, 81)
 OUTPUT_DIVIDERS = range(1, 129)
+EIGHTHS = 8  # of a VCO period: the steps of a phase
 
 
 @dataclasses.dataclass(frozen=True)
 class PllSetting:
     """Dividers of one EHXPLLL; the design's clock is CLKOS, the loop closes through CLKOP.
 
-    VCO = in_hz / clki * clkfb * clkop; output = VCO / clkos.
+    VCO = in_hz / clki * clkfb * clkop; output = VCO / clkos. A second output of the same rate, CLKOS2,
+    rises ``late`` eighths of a VCO period after CLKOS.
     """
 
     in_hz: int
@@ -31,6 +33,7 @@ class PllSetting:
     clkfb: int
     clkop: int
     clkos: int
+    late: int = 0
 
     @property
     def vco_hz(self) -> Fraction:
@@ -43,6 +46,20 @@ class PllSetting:
     @property
     def out_mhz(self) -> float:
         return float(self.out_hz / 1_000_000)
+
+    @property
+    def late_steps(self) -> int:
+        """Phases that CLKOS2 can take: ``late`` is below it."""
+        return EIGHTHS * self.clkos
+
+    @property
+    def late_degrees(self) -> float:
+        return 360 * self.late / self.late_steps
+
+    @property
+    def late_phase(self) -> tuple[int, int]:
+        """CLKOS2_CPHASE, CLKOS2_FPHASE: whole VCO periods and eighths, counted as CLKOS_CPHASE is."""
+        return self.clkos - 1 + self.late // EIGHTHS, self.late % EIGHTHS
 
 
 def reachable_settings(in_hz: int) -> list[PllSetting]:
@@ -95,6 +112,8 @@ class Pll(wiring.Component):
     ----------
     setting : PllSetting
         Dividers.
+    late : bool
+        There is a second output.
 
     Members
     -------
@@ -102,16 +121,19 @@ class Pll(wiring.Component):
         Reference clock.
     o_clk : Out(1)
         The design's clock.
+    o_late : Out(1)
+        The same ``setting.late_degrees`` later; low without ``late``.
     o_locked : Out(1)
         Asynchronous; high once ``o_clk`` can be used.
     """
 
     i_clk: In(1)
     o_clk: Out(1)
+    o_late: Out(1)
     o_locked: Out(1)
 
-    def __init__(self, setting: PllSetting):
-        self._setting = setting
+    def __init__(self, setting: PllSetting, *, late: bool = False):
+        self._setting, self._late = setting, late
         super().__init__()
 
     @property
@@ -126,6 +148,12 @@ class Pll(wiring.Component):
             "RST", "STDBY", "PHASESEL0", "PHASESEL1", "PHASEDIR", "PHASESTEP", "PHASELOADREG",
             "PLLWAKESYNC", "ENCLKOP", "ENCLKOS", "ENCLKOS2", "ENCLKOS3",
         )}  # fmt: skip
+        second = {}
+        if self._late:
+            cphase, fphase = s.late_phase
+            second = {"p_CLKOS2_ENABLE": "ENABLED", "p_CLKOS2_DIV": s.clkos,
+                      "p_CLKOS2_CPHASE": cphase, "p_CLKOS2_FPHASE": fphase,
+                      "o_CLKOS2": self.o_late}
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{s.in_hz / 1e6:g}",
@@ -157,6 +185,7 @@ class Pll(wiring.Component):
             o_CLKOP=feedback,
             o_CLKOS=self.o_clk,
             o_LOCK=self.o_locked,
+            **second,
             **off,
         )
         return m

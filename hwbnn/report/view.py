@@ -78,7 +78,8 @@ def _summary(doc: dict) -> Section:
         words = f"{weights['words']:,} words of 16 bits, CRC-32 {weights['crc32']:08x}"
         facts.append(("weights in SDRAM", f"{weights['file']}, {words}"))
         how = "by data-sheet arithmetic, not measured (docs/sdram.md)"
-        facts.append(("margin at the SDRAM's pins", f"{least:.2f} ns {how}"))
+        phase = f"clock {weights['phase_degrees']:g} degrees late"
+        facts.append(("margin at the SDRAM's pins", f"{least:.2f} ns, {phase}, {how}"))
     section.tables.append(_facts(facts))
     missing = [s for s in ("plan", "verify", "build") if s not in doc["stages_finished"]]
     if missing:

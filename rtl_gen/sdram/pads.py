@@ -31,7 +31,7 @@ class SdramPads(wiring.Component):
     READ_DELAY = 2
 
     def __init__(
-        self, controller: SdramController, *, clock: str = "sync", inverted: bool = True
+        self, controller: SdramController, *, clock: str, inverted: bool = False
     ):
         self._controller, self._clock, self._inverted = controller, clock, inverted
         super().__init__({})

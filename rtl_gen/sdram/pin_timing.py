@@ -4,7 +4,7 @@ import dataclasses
 
 from .timing import SdramPart
 
-__all__ = ["Margins", "PadTiming", "pin_margins"]
+__all__ = ["Margins", "PadTiming", "best_phase", "pin_margins"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,3 +68,14 @@ def pin_margins(
         choices.append((min(edge - first, last - edge), edge - first, last - edge, delay))
     _least, setup, hold, delay = max(choices)
     return Margins(*command, setup, hold, delay)
+
+
+def best_phase(
+    part: SdramPart, clk_hz: float, steps: int, pads: PadTiming | None = None,
+    read_delay: int | None = None,
+) -> int:
+    """The phase, in steps of 360/``steps`` degrees and above 0, that leaves the largest margin."""
+    def least(step):
+        return pin_margins(part, clk_hz, 360 * step / steps, pads, read_delay).least
+
+    return max(range(1, steps), key=least)

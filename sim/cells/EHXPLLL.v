@@ -1,5 +1,6 @@
-// EHXPLLL: CLKOP and CLKOS at the frequencies that the dividers make of CLKI, LOCK once the input's
-// period is known. Only feedback through CLKOP; phases are zero.
+// EHXPLLL: CLKOP, CLKOS and CLKOS2 at the frequencies that the dividers make of CLKI, LOCK once the
+// input's period is known. Only feedback through CLKOP. CLKOS2 is later than CLKOS by the difference of
+// their phases: CPHASE in VCO periods, FPHASE in eighths of one.
 `timescale 1ps / 1ps
 module EHXPLLL #(
     parameter CLKI_DIV = 1,
@@ -10,6 +11,10 @@ module EHXPLLL #(
     parameter CLKOP_FPHASE = 0,
     parameter CLKOS_CPHASE = 0,
     parameter CLKOS_FPHASE = 0,
+    parameter CLKOS2_DIV = 8,
+    parameter CLKOS2_CPHASE = 0,
+    parameter CLKOS2_FPHASE = 0,
+    parameter CLKOS2_ENABLE = "DISABLED",
     parameter CLKOP_ENABLE = "ENABLED",
     parameter CLKOS_ENABLE = "DISABLED",
     parameter FEEDBK_PATH = "CLKOP",
@@ -26,6 +31,7 @@ module EHXPLLL #(
     input PLLWAKESYNC, ENCLKOP, ENCLKOS, ENCLKOS2, ENCLKOS3,
     output reg CLKOP,
     output reg CLKOS,
+    output reg CLKOS2,
     output reg LOCK
 );
 
@@ -35,6 +41,7 @@ module EHXPLLL #(
     initial begin
         CLKOP = 0;
         CLKOS = 0;
+        CLKOS2 = 0;
         LOCK = 0;
         edges = 0;
         period = 0;
@@ -62,6 +69,12 @@ module EHXPLLL #(
     always begin
         wait (LOCK);
         #(vco * CLKOS_DIV / 2.0) CLKOS = ~CLKOS;
+    end
+
+    initial if (CLKOS2_ENABLE == "ENABLED") begin
+        wait (LOCK);
+        #(vco * (CLKOS2_CPHASE - CLKOS_CPHASE + (CLKOS2_FPHASE - CLKOS_FPHASE) / 8.0));
+        forever #(vco * CLKOS2_DIV / 2.0) CLKOS2 = ~CLKOS2;
     end
 
 endmodule

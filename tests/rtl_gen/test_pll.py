@@ -1,5 +1,6 @@
 """The frequencies a PLL can make."""
 
+import dataclasses
 from fractions import Fraction
 
 import pytest
@@ -37,3 +38,10 @@ def test_what_cannot_be_made_is_refused():
         fastest_setting(25 * MHZ, 5e6)
     with pytest.raises(ValueError, match="PLL input must be in"):
         reachable_settings(1_000_000)
+
+
+def test_a_second_output_is_later_by_eighths_of_a_vco_period():
+    setting = fastest_setting(25 * MHZ, 100 * MHZ)
+    assert (setting.clkos, setting.late_steps) == (4, 32)
+    late = dataclasses.replace(setting, late=23)
+    assert late.late_phase == (3 + 2, 7) and late.late_degrees == 258.75

@@ -34,7 +34,7 @@ class OnPads(wiring.Component):
         m.submodules.sdram = sdram = SdramController(
             SDRAM_32MB, 100_000_000, fifo_depth=64, read_delay=self._read_delay
         )
-        m.submodules.pads = SdramPads(sdram)
+        m.submodules.pads = SdramPads(sdram, clock="sync", inverted=True)
         started = Signal()
         m.d.sync += started.eq(1)
         m.d.comb += [sdram.i_start.eq(~started), sdram.i_base.eq(5), sdram.i_words.eq(1000)]

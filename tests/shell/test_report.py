@@ -282,8 +282,9 @@ def test_weights_in_sdram_are_named_with_their_margin():
     margins = {"command_setup": 3.0, "command_hold": 3.7, "read_setup": 4.3, "read_hold": -0.4,
                "read_delay": 0}
     doc = DOC | {"weights": {"file": "weights.bin", "words": 12_345, "crc32": 0xAB,
-                             "sdram": "ulx3s-32mb", "margins_ns": margins}}
+                             "sdram": "ulx3s-32mb", "phase_degrees": 258.75,
+                             "margins_ns": margins}}
     text = render_text(sections(doc))
     assert "weights.bin, 12,345 words of 16 bits, CRC-32 000000ab" in text
-    assert "-0.40 ns by data-sheet arithmetic, not measured" in text
+    assert "-0.40 ns, clock 258.75 degrees late, by data-sheet arithmetic, not measured" in text
     assert "hwbnn unpack THIS_FOLDER" in render_readme(doc)
