@@ -307,7 +307,7 @@ def _result(
     bitstream: str | None,
 ) -> BuildResult:
     clock_mhz = pll.out_mhz if pll else fmax_mhz
-    stages = (*netlist.stages, routed.stage, *last)
+    stages = (*netlist.stages, *routed.stages, *last)
     cap, limit = cap_mhz(board, routed.used)
     return BuildResult(
         board=board.name,

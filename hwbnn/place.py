@@ -1,4 +1,4 @@
-"""nextpnr-ecp5 and ecppack: a netlist on a board, its timing, its bitstream."""
+"""Floorplan, nextpnr-ecp5 and ecppack: a netlist on a board, its timing, its bitstream."""
 
 import dataclasses
 import json
@@ -13,6 +13,7 @@ from rtl_gen.pll import PllSetting
 from . import tools
 from .cache import Cache, digest
 from .errors import DoesNotFit, ToolError, UserError
+from .floorplan import floorplan
 from .synth import Netlist, Progress
 from .tools import Stage
 
@@ -39,12 +40,13 @@ class Routed:
 
     ``config`` is the device's configuration as text (None out of context), ``used`` maps a
     resource to (used, available) as nextpnr counts them, ``key`` is the digest of all that went in.
+    ``stages`` are the floorplan, if there was one, and nextpnr's run.
     """
 
     config: Path | None
     clocks: tuple[Clock, ...]
     used: dict[str, tuple[int, int]]
-    stage: Stage
+    stages: tuple[Stage, ...]
     key: str
 
 
@@ -82,6 +84,7 @@ def place_and_route(
 ) -> Routed:
     """Place and route ``netlist`` into ``out_dir``: ``design.config``, ``timing.json``, a log.
 
+    ``floorplan.json`` has the site of every multiplier and block RAM that was given one beforehand.
     Clocks that come from ``clk25`` are constrained through the PLL's dividers; ``freq_mhz`` is
     the constraint of every other one. Missed constraints are reported in ``clocks``, not raised.
     ``out_of_context`` needs no pins and gives area and timing of a part, not a usable bitstream.
@@ -102,8 +105,9 @@ def place_and_route(
     options = [*board.nextpnr, "--seed", str(seed), "--placer", "heap", "--router", "router1"]
     options += ["--freq", f"{freq_mhz:g}"] if freq_mhz else []
     options += ["--out-of-context", "--lpf-allow-unconstrained"] if out_of_context else []
-    key = digest("route", netlist.key, str(nextpnr), constraints, *options)
-    made = ("timing.json",) if out_of_context else ("design.config", "timing.json")
+    key = digest("route", netlist.key, str(nextpnr), constraints, *options, *_sources())
+    made = ("timing.json", "floorplan.json")
+    made += () if out_of_context else ("design.config",)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".route-") as name:
         work = Path(name)
         notes = cache.get(key, work)
@@ -111,11 +115,15 @@ def place_and_route(
         if cached:
             progress("place and route: kept from an earlier build")
         else:
-            progress("place and route")
             (work / "design.json").write_bytes(netlist.json.read_bytes())
             (work / "design.lpf").write_text(constraints)
+            planned = floorplan(work / "design.json", board, cache=cache, seed=seed,
+                                progress=progress)
+            sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
+            (work / "floorplan.json").write_text(json.dumps(sites, indent=0) + "\n")
+            progress("place and route")
             files = ["--json", "design.json", "--report", "timing.json"]
-            files += [] if out_of_context else ["--lpf", "design.lpf", "--textcfg", made[0]]
+            files += [] if out_of_context else ["--lpf", "design.lpf", "--textcfg", made[-1]]
             try:
                 usage = tools.run(
                     nextpnr,
@@ -128,19 +136,26 @@ def place_and_route(
                 if "no BELs remaining" in error.what:
                     raise DoesNotFit(error.what, where=board.name, hint=error.hint) from None
                 raise
-            notes = dataclasses.asdict(usage)
+            stages.append(Stage("place and route", str(nextpnr), usage.seconds, usage.peak_bytes,
+                                False))
+            notes = {"stages": [dataclasses.asdict(stage) for stage in stages]}
             cache.put(key, [work / file for file in made], notes)
         for file in made:
             (work / file).replace(out_dir / file)
     report = json.loads((out_dir / "timing.json").read_text())
-    seconds, peak = notes["seconds"], notes["peak_bytes"]
     return Routed(
         None if out_of_context else out_dir / "design.config",
         tuple(Clock(n, c["achieved"], c["constraint"]) for n, c in report["fmax"].items()),
         {kind: (u["used"], u["available"]) for kind, u in report["utilization"].items()},
-        Stage("place and route", str(nextpnr), seconds, peak, cached),
+        tuple(Stage(**stage | {"cached": cached}) for stage in notes["stages"]),
         key,
     )
+
+
+def _sources() -> list[bytes]:
+    """The floorplan's own text: another method gives another result."""
+    folder = Path(__file__).with_name("floorplan")
+    return [file.read_bytes() for file in sorted(folder.glob("*.py"))]
 
 
 def _check_blocks(netlist: Netlist, board: Board) -> None:

@@ -24,6 +24,8 @@ MAY_IMPORT = {
 EXCEPTIONS = {
     "hwbnn.images": {"PIL"},
     "hwbnn.progress": {"rich"},
+    "hwbnn.floorplan.floorplan": {"scipy"},
+    "hwbnn.floorplan.spread": {"scipy"},
     "models.train": {"click"},  # python -m models.train
     "models.snn.train": {"click"},
     "models.ab.train": {"click"},

@@ -67,8 +67,8 @@ def main() -> None:
         "interval_predicted": predicted.interval,
         "latency_predicted": predicted.latency,
         "frames_per_second": round(min(fmax, cap) * 1e6 / predicted.interval, 2),
-        "seconds": {s.name: round(s.seconds, 1) for s in (*netlist.stages, routed.stage)},
-        "peak_mib": {s.name: s.peak_bytes >> 20 for s in (*netlist.stages, routed.stage)},
+        "seconds": {s.name: round(s.seconds, 1) for s in (*netlist.stages, *routed.stages)},
+        "peak_mib": {s.name: s.peak_bytes >> 20 for s in (*netlist.stages, *routed.stages)},
     }
     (HERE / "route.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -34,7 +34,7 @@ module hwbnn_mult18 (
         .P24(p[24]), .P25(p[25]), .P26(p[26]), .P27(p[27]), .P28(p[28]), .P29(p[29]),
         .P30(p[30]), .P31(p[31]), .P32(p[32]), .P33(p[33]), .P34(p[34]), .P35(p[35]),
         .SIGNEDA(1'b1), .SIGNEDB(1'b1), .SOURCEA(1'b0), .SOURCEB(1'b0),
-        .CLK0(clk), .CLK1(1'b0), .CLK2(1'b0), .CLK3(1'b0),
+        .CLK0(clk), .CLK1(clk), .CLK2(clk), .CLK3(clk),
         .CE0(1'b1), .CE1(1'b1), .CE2(1'b1), .CE3(1'b1),
         .RST0(1'b0), .RST1(1'b0), .RST2(1'b0), .RST3(1'b0)
     );
