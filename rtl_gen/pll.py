@@ -24,8 +24,8 @@ EIGHTHS = 8  # of a VCO period: the steps of a phase
 class PllSetting:
     """Dividers of one EHXPLLL; the design's clock is CLKOS, the loop closes through CLKOP.
 
-    VCO = in_hz / clki * clkfb * clkop; output = VCO / clkos. A second output of the same rate, CLKOS2,
-    rises ``late`` eighths of a VCO period after CLKOS.
+    VCO = in_hz / clki * clkfb * clkop; output = VCO / clkos. A second output of the same
+    rate, CLKOS2, rises ``late`` eighths of a VCO period after CLKOS.
     """
 
     in_hz: int
@@ -58,7 +58,7 @@ class PllSetting:
 
     @property
     def late_phase(self) -> tuple[int, int]:
-        """CLKOS2_CPHASE, CLKOS2_FPHASE: whole VCO periods and eighths, counted as CLKOS_CPHASE is."""
+        """CLKOS2_CPHASE and CLKOS2_FPHASE: whole VCO periods, as CLKOS_CPHASE is, and eighths."""
         return self.clkos - 1 + self.late // EIGHTHS, self.late % EIGHTHS
 
 

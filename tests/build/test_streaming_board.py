@@ -20,7 +20,6 @@ from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive
 from hwbnn.synth import synthesise
 from hwbnn.weight_image import image_of
-from rtl_gen.engine.accelerator import FASTEST_HZ
 from rtl_gen.engine.top import Engine
 from rtl_gen.host_link import Command
 from rtl_gen.pll import fastest_setting
