@@ -1,10 +1,10 @@
 """Global placement: short wires against even density, by electrostatics.
 
 The method is that of ePlace (Lu et al., ACM TODAES 20, 2015) and elfPlace (Li, Lin, Pan, ICCAD
-2019): cells are charges, each kind in a field of its own whose negative charges are the sites of that
-kind; a Poisson equation, solved by cosine transforms, gives the force that spreads them. The weight
-of that force grows until little overlaps. Wires are as long as the half perimeter of their pins,
-smoothed by log-sum-exp.
+2019): cells are charges, each kind in a field of its own whose negative charges are the sites of
+that kind; a Poisson equation, solved by cosine transforms, gives the force that spreads them. The
+weight of that force grows until little overlaps. Wires are as long as the half perimeter of their
+pins, smoothed by log-sum-exp.
 """
 
 from collections.abc import Callable
