@@ -196,7 +196,7 @@ class _Image:
         config, kept = program.config, program.placement.rows.image
         _c, self.height, width = program.input_op.shape
         self.exact = config.streams or kept < self.height
-        self.times = ImageTimes(self.height, width, kept, _first_step(config) + 1)
+        self.times = ImageTimes(self.height, width, kept, _first_step(config) + 2)
         self.gone = 0  # rows released, over all frames
 
     def ready(self, step: Step) -> int:

@@ -60,15 +60,19 @@ class ImageMemory(wiring.Component):
         x, y, bank = Signal(10), Signal(10), Signal(2)
         address, row_start = Signal(config.bit_addr_bits), Signal(config.bit_addr_bits)
         slot = Signal(COORDINATE_BITS)
-        row_end, flush, room = Signal(), Signal(), Signal()
+        row_end, flush, room, ended = Signal(), Signal(), Signal(), Signal()
         capacity = Signal(COORDINATE_BITS + 2)
         m.d.sync += capacity.eq((self.i_slots << 1) + self.i_slots)  # a product would take a DSP
         accept = Signal()
         write, write_bank, write_addr = Signal(), Signal(2), Signal(config.bit_addr_bits)
+        m.d.sync += [
+            # the row being written has a place of its own; from a register, as ready goes far, so
+            # that a row takes a cycle more
+            room.eq(self.i_known & Mux(y == 0, self.o_rows == 0, self.o_rows < capacity)),
+            ended.eq(accept & row_end),
+        ]
         m.d.comb += [
-            # the row being written has a place of its own
-            room.eq(Mux(y == 0, self.o_rows == 0, self.o_rows < capacity)),
-            self.i_pixel.ready.eq(self.i_known & room),
+            self.i_pixel.ready.eq(room & ~ended),
             accept.eq(self.i_pixel.valid & self.i_pixel.ready),
             row_end.eq(x + 1 == self.i_width),
             flush.eq(accept & (row_end | (column == columns - 1))),

@@ -16,6 +16,8 @@ class ImageTimes:
         Rows kept, all banks together.
     known : int
         First cycle in which a pixel can be accepted.
+
+    Between rows a cycle passes.
     """
 
     def __init__(self, height: int, width: int, rows: int, known: int):
@@ -36,9 +38,9 @@ class ImageTimes:
             new = len(self._at_hand)
             y = new % self._height
             gone = new if y == 0 else max(new - y, new - self._rows + 1)
-            start = max(self._accept, self._free(gone))
-            self._accept = start + self._width
-            self._at_hand.append(self._accept)
+            start = max(self._accept, self._free(gone) + 1)
+            self._at_hand.append(start + self._width)
+            self._accept = start + self._width + 1
         return self._at_hand[row]
 
     def release(self, rows: int, at: int) -> None:
