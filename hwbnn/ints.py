@@ -15,7 +15,9 @@ __all__ = [
     "dot_from_popcount",
     "dynamic_threshold",
     "global_sum",
+    "mix",
     "prescale",
+    "product",
     "quantize_pixel",
     "round_shift",
     "rprelu",
@@ -134,6 +136,16 @@ def sigmoid(x, table: np.ndarray, shift: int, frac: int):
     if not isinstance(x, np.ndarray):
         return int(table[at]) if x >= 0 else (1 << frac) - int(table[at])
     return np.where(x >= 0, table[at], (1 << frac) - table[at])
+
+
+def mix(a, b, gain_a, gain_b, shift: int):
+    """Weighted sum of two numbers, ``gain_a*a + gain_b*b``, rounded to ``2**-shift`` of it."""
+    return round_shift(gain_a * a + gain_b * b, shift)
+
+
+def product(a, b, shift: int):
+    """``a*b / 2**shift`` rounded to nearest, halves up."""
+    return round_shift(a * b, shift)
 
 
 def avg_pool2x2(a, b, c, d):

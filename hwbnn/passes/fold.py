@@ -8,6 +8,7 @@ convolution's sums stays before its FAffine, whose gains may have either sign.
 import numpy as np
 
 from ..ir import Decision, Graph, Node
+from ..ops.float_gain import FGain, FGainAffine
 from ..ops.float_ops import (
     FAdd,
     FAffine,
@@ -31,7 +32,7 @@ __all__ = ["fold_norm"]
 def fold_norm(graph: Graph) -> Graph:
     """Graph of FConv2d/FBinaryConv2d -> FAffine -> [FAdd] -> [FRPReLU] and FThreshold."""
     merged = _merge_affines(_to_affines(_pool_first(graph)))
-    return _finish(_push_biases(_into_classifier(merged)))
+    return _finish(_gains(_push_biases(_into_classifier(merged))))
 
 
 def _rebuild(graph: Graph, nodes, output: str | None = None) -> Graph:
@@ -189,6 +190,31 @@ def _push_biases(graph: Graph) -> Graph:
         if node.name not in renamed:
             kept[node.name] = node
     return _rebuild(graph, kept.values(), renamed.get(graph.output))
+
+
+def _gains(graph: Graph) -> Graph:
+    """FGain [and the FAffine that alone reads it] -> FGainAffine."""
+    consumers = graph.consumers()
+    types = graph.types()
+    kept: dict[str, Node] = {}
+    for node in graph:
+        before = kept.get(node.inputs[0]) if node.inputs else None
+        if isinstance(node.op, FGain):
+            n = types[node.name].shape[0]
+            op = FGainAffine(np.ones(n), np.zeros(n))
+            node = Node(node.name, op, node.inputs, node.source)
+        elif (
+            isinstance(node.op, FAffine)
+            and before is not None
+            and isinstance(before.op, FGainAffine)
+            and len(consumers[before.name]) == 1
+        ):
+            del kept[before.name]
+            both = _compose(FAffine(before.op.scale, before.op.bias), node.op)
+            op = FGainAffine(both.scale, both.bias, both.spread_mean, both.spread_std)
+            node = Node(node.name, op, before.inputs, node.source)
+        kept[node.name] = node
+    return _rebuild(graph, kept.values())
 
 
 def _finish(graph: Graph) -> Graph:

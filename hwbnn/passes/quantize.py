@@ -9,19 +9,22 @@ from .. import ints
 from ..errors import UnsupportedError
 from ..ir import Decision, Graph, Node
 from ..ops import float_dynamic as D
+from ..ops import float_gain as G
 from ..ops import float_ops as F
 from ..ops import int_ops as I
 from ..ops.int_dynamic import FlatSaturate
 from .calibrate import Calibration
 from .numeric import SLOPES, Numeric
 from .quantize_dynamic import DynamicHandlers, is_flat, sigmoid_frac, unstored
+from .quantize_gain import GainHandlers
+from .shifts import half, largest_shift
 
 __all__ = ["quantize"]
 
 ONE_BIT = 2  # two's complement width of +-1
 IMAGE_BITS, STEM_BITS = 12, 8  # of the first convolution's weights, without and with a max-pool
 ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d, F.FRepeat, D.FHardtanh, D.FReLU,
-               D.FSubsamplePad)
+               D.FSubsamplePad, G.FConcat)
 
 
 def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
@@ -32,7 +35,7 @@ def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
     return _Quantizer(graph, calibration, numeric).run()
 
 
-class _Quantizer(DynamicHandlers):
+class _Quantizer(DynamicHandlers, GainHandlers):
     def __init__(self, graph: Graph, calibration: Calibration, numeric: Numeric):
         self.graph, self.calibration, self.numeric = graph, calibration, numeric
         self.types = graph.types()
@@ -216,9 +219,9 @@ class _Quantizer(DynamicHandlers):
             pre += -pre % self.numeric.prescale_step
         frac = self.frac[node.name]
         real_gain = scale * unit * 2.0 ** (frac + pre)
-        shift = _largest_shift(np.abs(real_gain).max(), self.numeric.shift_step)
+        shift = largest_shift(np.abs(real_gain).max(), self.numeric.shift_step)
         gain = np.rint(real_gain * 2.0**shift).astype(np.int64)
-        offset = np.rint(bias * 2.0 ** (frac + shift)).astype(np.int64) + _half(shift)
+        offset = np.rint(bias * 2.0 ** (frac + shift)).astype(np.int64) + half(shift)
         op = I.Affine(gain, offset, shift, frac, pre)
         if self._main_operand(node):
             self.nodes.append(Node(node.name, op, (source,), node.source))
@@ -337,17 +340,6 @@ def _shiftable(slopes: np.ndarray) -> np.ndarray:
     return (mantissa == 0.5) & (exponent - 1 >= low) & (exponent - 1 <= high)
 
 
-def _largest_shift(top: float, step: int) -> int:
-    """Largest multiple of ``step`` in 0..30 for which ``top * 2**shift`` fits a multiplier."""
-    limit = ints.signed_range(I.MULTIPLIER_BITS)[1]
-    if top > limit:
-        raise UnsupportedError(
-            f"a folded gain of {top:.3g} exceeds {I.MULTIPLIER_BITS} bits",
-            hint="its normalisation divides by almost nothing",
-        )
-    return max(s for s in range(0, 31, step) if s == 0 or top * 2.0**s <= limit)
-
-
 def _limit_shifts(nodes: list[Node], numeric: Numeric) -> list[Node]:
     """Lower affine shifts until a lane has at most ``max_shifts`` of them to choose from."""
     kept = sorted({n.op.shift for n in nodes if isinstance(n.op, I.Affine)})
@@ -362,14 +354,10 @@ def _limit_shifts(nodes: list[Node], numeric: Numeric) -> list[Node]:
             if shift != op.shift:
                 down = op.shift - shift
                 gain = ints.round_shift(op.gain, down)
-                offset = ints.round_shift(op.bias - _half(op.shift), down) + _half(shift)
+                offset = ints.round_shift(op.bias - half(op.shift), down) + half(shift)
                 node = Node(
                     node.name, I.Affine(gain, offset, shift, op.frac, op.pre), node.inputs,
                     node.source,
                 )
         result.append(node)
     return result
-
-
-def _half(shift: int) -> int:
-    return (1 << (shift - 1)) if shift else 0

@@ -6,7 +6,9 @@ from ..ir import Graph, Node
 from ..ops import float_dynamic as D
 from ..ops import float_ops as F
 from ..ops import int_dynamic as J
+from ..ops.float_gain import FGainAffine
 from .numeric import Numeric
+from .quantize_gain import GAIN_FRAC
 
 __all__ = ["ENTRIES", "REACH", "DynamicHandlers", "is_flat", "sigmoid_frac", "unstored"]
 
@@ -67,11 +69,12 @@ class DynamicHandlers:
         self.nodes.append(Node(node.name, op, node.inputs, node.source))
 
     def _FSigmoid(self, node):
-        """At the position of the map that its value is compared with."""
+        """At the position of the map that its value is compared with; gains have their own."""
         source = self.frac[node.inputs[0]]
-        maps = [n.inputs[0] for n in self.consumers[node.name]
-                if isinstance(n.op, D.FDynamicThreshold)]
-        frac = self.frac[maps[0]] if maps else self.frac[node.name]
+        readers = self.consumers[node.name]
+        maps = [n.inputs[0] for n in readers if isinstance(n.op, D.FDynamicThreshold)]
+        gain = any(isinstance(n.op, FGainAffine) for n in readers)
+        frac = GAIN_FRAC if gain else self.frac[maps[0]] if maps else self.frac[node.name]
         frac = max(1, frac)
         shift = max(0, source - (ENTRIES // REACH).bit_length() + 1)
         table = ints.sigmoid_table(ENTRIES, 2.0 ** (shift - source), frac)
@@ -80,6 +83,8 @@ class DynamicHandlers:
         self.nodes.append(Node(node.name, op, node.inputs, node.source))
         self._decide(node.name, f"table of {ENTRIES} entries, error at most "
                      f"{op.max_error(source):.2g}",
+                     f"a gain of 0 to 1 at position {frac}, exact up to an argument of {REACH}"
+                     if gain else
                      "its largest entry is below 1.0, so a saturated -1 gets the bit -1; PyTorch "
                      "has 0 there where float32 rounds the sigmoid to 1")
 

@@ -11,9 +11,10 @@ from ..builder import GraphBuilder
 from ..checkpoint import Checkpoint
 from ..mobile import classes_of
 from ..registry import COMMON, Match, Option, register
-from ..sizes import STEM, check_tensors, choose_stem, input_size
+from ..sizes import STEM, check_tensors, choose_stem, input_size, record_size
 from ..snn.net import STEMS
 from .layers import HardBinaryConv
+from .lower import eighteen_graph, mobile_graph
 from .net import BNext, BNext18, Geometry, Geometry18, build
 from .quant import QuantConv2d, QuantLinear
 from .synth import NETWORKS, SE_BITS
@@ -33,7 +34,7 @@ class BNextFamily:
 
     name = "bnext"
     describe = ("BNext-T, -S, -M, -L and -18, float and quantised; any channels, widths and "
-                "depths; in PyTorch only so far")
+                "depths; the quantised ones in PyTorch only so far")
     options = (
         *COMMON,
         STEM,
@@ -90,14 +91,28 @@ class BNextFamily:
         return made.graph(x, {"family": self.name, "geometry": geometry.describe()})
 
     def lower(self, checkpoint: Checkpoint, options: dict) -> Graph:
-        """Raises UnsupportedError: the integer passes have no gain that an image decides."""
+        """Raises UnsupportedError for the quantised networks: they have no integer form yet."""
         geometry = self.geometry(checkpoint, options)
-        first = "feature.1" if isinstance(geometry, Geometry) else "layer0.0"
-        raise UnsupportedError(
-            "an SE gain (global mean, two dense layers, sigmoid) has no integer form: it depends "
-            "on the image, and the whole map must be there before any of it is scaled",
-            where=f"{checkpoint.origin}: {first}.Attention.se",
-            hint="hwbnn infer --path torch-float runs this network in PyTorch")
+        mobile = isinstance(geometry, Geometry)
+        if geometry.se_bits is not None:
+            raise UnsupportedError(
+                "inputs quantised between the least and largest value of each image have no "
+                "integer form", where=f"{checkpoint.origin}: "
+                f"{'feature.1' if mobile else 'layer0.0'}.Attention.se.se.1",
+                hint="hwbnn infer --path torch-float runs this network in PyTorch; the float "
+                     "networks have integers, too")
+        size = input_size(geometry.stem, geometry.reduction(), geometry.num_classes, options)
+        made = GraphBuilder(checkpoint, options["bn_eps"])
+        record_size(made, geometry.stem, size, geometry.num_classes, options, told=not mobile)
+        made.decide("bn_eps", f"{options['bn_eps']:g}", "not stored in a checkpoint")
+        x = made.input(size, options["mean"], options["std"])
+        x = (mobile_graph if mobile else eighteen_graph)(made, geometry, x)
+        made.decide("SE gains", "for every image and channel",
+                    "the mean of the mix is the mix of two means; the mixed map is never made")
+        meta = {"family": self.name, "geometry": geometry.describe(), "input_size": size,
+                "options": {k: list(v) if isinstance(v, tuple) else v
+                            for k, v in options.items()}}
+        return made.graph(x, meta)
 
 
 def infer_geometry(checkpoint: Checkpoint, stem: str | None, se_bits: int,

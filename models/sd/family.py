@@ -15,12 +15,12 @@ from hwbnn.ops import float_ops as F
 from ..builder import GraphBuilder
 from ..checkpoint import Checkpoint
 from ..registry import COMMON, Match, Option, register
+from ..signs import signs
 from ..sizes import SIZE, check_tensors, input_size, load_checked, record_size
-from ..snn.codebook import ZEROS
 from .net import MEAN_STEP, REDUCTION, Geometry, HeadedNet, VggSmall, build
 from .synth import NETWORKS
 
-__all__ = ["NEAR_TIE", "SdFamily", "decode", "infer_geometry", "signs"]
+__all__ = ["NEAR_TIE", "SdFamily", "decode", "infer_geometry"]
 
 NEAR_TIE = 1e-7  # of the largest weight: float32, in which the authors add, may see another sign
 VGG = ("conv0.weight", "conv1.dybeta.fc.0.weight", "fc.weight")
@@ -112,20 +112,6 @@ def decode(latent: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, int]:
     top = np.abs(latent).max(axis=(1, 2, 3), keepdims=True)
     near = (np.abs(moved) <= NEAR_TIE * top) & (moved != 0)
     return moved, int(near.sum())
-
-
-def signs(moved: np.ndarray, where: str) -> tuple[np.ndarray, int]:
-    """Signs int8 of W' (O, I, k, k), 0 as +1, and how many were 0.
-
-    No scale hides a filter of zeros here. Raises CheckpointError, naming the key ``where``, for
-    one, or where more than 0.1 % of the layer is 0.
-    """
-    zero = moved == 0
-    if zero.mean() > ZEROS or zero.all(axis=(1, 2, 3)).any():
-        raise CheckpointError(
-            f"{int(zero.sum())} of {moved.size} weights are exactly 0, which is no binary value",
-            where=where, hint="was this network pruned, or never trained?")
-    return np.where(moved < 0, -1, 1).astype(np.int8), int(zero.sum())
 
 
 def _binary(made: GraphBuilder, module: str, x: str, stride: int, shape: tuple | None = None,

@@ -21,8 +21,9 @@ from models.api import load_network
 from models.checkpoint import Checkpoint
 from models.registry import families, recognise, resolve_options
 from models.sd import synth as made
-from models.sd.family import decode, signs
+from models.sd.family import decode
 from models.sd.net import BinaryConv, Geometry, build
+from models.signs import signs
 
 SMALL = {
     "resnet20": Geometry("resnet20", (16, 32), (2, 1), 7),
