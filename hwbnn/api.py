@@ -30,6 +30,7 @@ from .pipeline import (
 )
 from .progress import Quiet
 from .report.view import Section
+from .unbuilt import refuse_unbuilt
 
 __all__ = ["PATHS", "Checked", "Inference", "Options", "boards", "check", "compare", "compile",
            "estimate", "infer", "models", "pack", "read_report", "report", "synthesise",
@@ -57,6 +58,7 @@ def check(options: Options) -> Checked:
         What is wrong with it, naming the layer where one has no hardware.
     """
     _folded, graph = stages.lower(options)
+    refuse_unbuilt(graph)
     return Checked(graph, extract_layers(graph))
 
 
@@ -114,21 +116,46 @@ def read_report(folder: str | Path) -> dict:
                         hint=f"run: hwbnn report {folder}") from error
 
 
-def compare(folders: list[str | Path]) -> list[Section]:
-    """Sections that put several builds side by side; see `hwbnn.report.render_text`."""
-    from .report import compare as sections
+def compare(sources: list[str | Path]) -> list[Section]:
+    """Sections that put builds and networks side by side; see `hwbnn.report.render_text`.
 
-    if len(folders) < 2:
+    Parameters
+    ----------
+    sources : folders of builds, checkpoints, or names of published networks, whose operations
+        follow from their sizes alone. Two at least, unless the one is no build.
+
+    Raises
+    ------
+    UserError, CheckpointError, UnsupportedError
+        A build that did not finish, or what reading a network may raise.
+    """
+    from .report import compare as sections
+    from .report import counted, operation_counts
+
+    folders = [source for source in sources if Path(source).is_dir()]
+    if len(sources) == len(folders) < 2:
         raise UserError("needs at least two builds", hint="hwbnn compare build/a build/b")
-    docs = {}
-    for folder in folders:
-        doc = read_report(folder)
-        if "performance" not in doc:
-            raise UserError("has no plan to compare", where=str(folder),
-                            hint="compile it at least with --stop-after plan")
-        name = Path(folder).resolve().name
-        docs[name if name not in docs else str(folder)] = doc
-    return sections(docs)
+    found, docs = {}, {}
+    for source in sources:
+        doc = graph = None
+        name = Path(source).resolve().name
+        name = name if name not in found else str(source)
+        if source in folders:
+            doc = read_report(source)
+            graph = Graph.load(Path(source))
+            if "performance" in doc:
+                docs[name] = doc
+        found[name] = counted(graph or _float_graph(str(source)), doc)
+    return [*(sections(docs) if len(docs) > 1 else ()), operation_counts(found)]
+
+
+def _float_graph(source: str) -> Graph:
+    """Of a checkpoint, or of a published network by name where there is no such file."""
+    from models.api import load_network
+    from models.synth import hollow, networks
+
+    known = not Path(source).exists() and source in networks()
+    return load_network(hollow(source) if known else source).graph()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -335,21 +335,24 @@ def report(build):
 
 
 @main.command()
-@click.argument("builds", nargs=-1, required=True)
+@click.argument("sources", nargs=-1, required=True, metavar="BUILD|CHECKPOINT|NAME...")
 @click.option("-o", "out", metavar="FILE.md|FILE.html", help="Write it instead of printing it.")
-def compare(builds, out):
-    """Put builds side by side.
+def compare(sources, out):
+    """Put builds and networks side by side.
 
     Claimed bit operations against predicted and simulated cycles, and what each build takes.
+    Operations as the papers of binary networks count them, also of networks that were not built:
+    a checkpoint, or a published network by its name ('hwbnn models synth' lists them).
 
     \b
     hwbnn compile net.pth -o build/sub-bit
     hwbnn compile net.pth --one-bit -o build/one-bit
     hwbnn compare build/sub-bit build/one-bit
+    hwbnn compare bnext-t bnext-18 reactnet-a
     """
     from . import api, show
 
-    text = show.compared(api.compare(list(builds)), out)
+    text = show.compared(api.compare(list(sources)), out)
     if not out:
         click.echo(text, nl=False)
 

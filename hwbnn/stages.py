@@ -16,6 +16,7 @@ from .images import Images, Preprocess, input_shape, load_images, synthetic_imag
 from .ir import Graph
 from .ops.int_ops import Saturate
 from .passes import Numeric, lower_to_integers
+from .unbuilt import refuse_unbuilt
 
 AGREEMENT_IMAGES = 200  # images for the comparison of bits, layer by layer
 DEFAULT_MHZ = 100.0  # what routing aims at where no clock is asked for
@@ -177,6 +178,7 @@ def plan(run):
     from .schedule import schedule
 
     folder, graph = run.folder.root, Graph.load(run.folder.root)
+    refuse_unbuilt(graph)
     board = get_board(run.options.board, run.options.device)
     chosen = planning.choose(graph, run.options, board, progress=run.progress.line)
     predicted = schedule(chosen.program)

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from hwbnn.errors import UserError
 from hwbnn.folder import plain_errors
 
+from .checkpoint import Checkpoint
 from .registry import families
 from .training import normalise
 
-__all__ = ["Hook", "SyntheticNetwork", "balance", "centre_logits", "colour_scenes", "networks",
-           "settle", "statistics", "synthesise", "write"]
+__all__ = ["Hook", "SyntheticNetwork", "balance", "centre_logits", "colour_scenes", "hollow",
+           "networks", "settle", "statistics", "synthesise", "write"]
 
 # Sets a module's parameters from the input it is about to read.
 Hook = Callable[[nn.Module, Tensor, torch.Generator], None]
@@ -44,6 +45,8 @@ class SyntheticNetwork:
     wrap : network -> what the authors' torch.save was given.
     input_size : height and width of an image.
     images : how many scenes settle it: the smallest maps shall give some hundred samples.
+    shapes : the network without values, made on the meta device; None where its values decide
+        what is computed (codebooks).
     """
 
     name: str
@@ -53,6 +56,7 @@ class SyntheticNetwork:
     wrap: Callable[[nn.Module], dict]
     input_size: int = 224
     images: int = IMAGES
+    shapes: Callable[[], nn.Module] | None = None
 
 
 def networks() -> dict[str, SyntheticNetwork]:
@@ -76,6 +80,25 @@ def synthesise(name: str, seed: int = 1, progress: Progress = lambda done, total
     images = colour_scenes(network.images, network.input_size, seed)
     settle(net, images, network.hooks(net), generator, progress)
     return network.wrap(net)
+
+
+def hollow(name: str) -> Checkpoint:
+    """A published network's tensors for counting: every value 1, and temperatures 0.
+
+    Nothing is drawn and no file is made, so that the largest network takes seconds. Raises
+    UserError for an unknown name, or a network that sizes alone do not tell.
+    """
+    known = {n.name: n for n in networks().values() if n.shapes is not None}
+    if name not in known:
+        raise UserError(f"no network is known by its sizes as {name!r}",
+                        hint=f"known: {', '.join(known)}; or give a checkpoint")
+    with torch.device("meta"):
+        state = known[name].shapes().state_dict()
+    tensors = {}
+    for key, value in state.items():
+        full = torch.zeros if key.endswith("temperature") else torch.ones
+        tensors[key] = full((), dtype=value.dtype).expand(value.shape)
+    return Checkpoint(tensors, name)
 
 
 def write(name: str, out: str | Path, seed: int = 1, *, force: bool = False,

@@ -219,7 +219,8 @@ class _Quantizer(DynamicHandlers, GainHandlers):
             pre += -pre % self.numeric.prescale_step
         frac = self.frac[node.name]
         real_gain = scale * unit * 2.0 ** (frac + pre)
-        shift = largest_shift(np.abs(real_gain).max(), self.numeric.shift_step)
+        shift = largest_shift(np.abs(real_gain).max(), self.numeric.shift_step,
+                              node.source or node.name)
         gain = np.rint(real_gain * 2.0**shift).astype(np.int64)
         offset = np.rint(bias * 2.0 ** (frac + shift)).astype(np.int64) + half(shift)
         op = I.Affine(gain, offset, shift, frac, pre)

@@ -24,7 +24,8 @@ class GainHandlers:
             scale * self.factor.get(source, ones) * 2.0 ** (frac - self.frac[source])
             for source, scale in zip(node.inputs, (node.op.scale, 1 - node.op.scale), strict=True)
         ]
-        shift = largest_shift(max(np.abs(r).max() for r in reals), self.numeric.shift_step)
+        shift = largest_shift(max(np.abs(r).max() for r in reals), self.numeric.shift_step,
+                              node.source or node.name)
         gains = [np.rint(r * 2.0**shift).astype(np.int64) for r in reals]
         name = f"{node.name}.sum"
         self.nodes.append(Node(name, J.Mix(*gains, shift, frac), node.inputs, node.source))
@@ -42,7 +43,8 @@ class GainHandlers:
         x, g = node.inputs
         frac = self.frac[node.name]
         real = node.op.scale * 2.0 ** (frac - self.frac[x])
-        shift = largest_shift(np.abs(real).max(), self.numeric.shift_step)
+        shift = largest_shift(np.abs(real).max(), self.numeric.shift_step,
+                              node.source or node.name)
         gain = np.rint(real * 2.0**shift).astype(np.int64)
         name = f"{node.name}.scaled"
         op = J.ScaledGain(gain, self.frac[g], frac - self.frac[x] + shift)

@@ -7,12 +7,15 @@ from ..ops import int_ops as I
 __all__ = ["half", "largest_shift"]
 
 
-def largest_shift(top: float, step: int) -> int:
-    """Largest multiple of ``step`` in 0..30 for which ``top * 2**shift`` fits a multiplier."""
+def largest_shift(top: float, step: int, where: str = "") -> int:
+    """Largest multiple of ``step`` in 0..30 for which ``top * 2**shift`` fits a multiplier.
+
+    Raises UnsupportedError, naming the layer ``where``, if there is none.
+    """
     limit = ints.signed_range(I.MULTIPLIER_BITS)[1]
     if top > limit:
         raise UnsupportedError(
-            f"a folded gain of {top:.3g} exceeds {I.MULTIPLIER_BITS} bits",
+            f"a folded gain of {top:.3g} exceeds {I.MULTIPLIER_BITS} bits", where=where,
             hint="its normalisation divides by almost nothing",
         )
     return max(s for s in range(0, 31, step) if s == 0 or top * 2.0**s <= limit)

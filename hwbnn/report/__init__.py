@@ -2,6 +2,7 @@
 
 from .assemble import assemble
 from .compare import compare
+from .operations import counted, operation_counts
 from .render import (
     render_html,
     render_markdown,
@@ -12,5 +13,6 @@ from .render import (
 )
 from .view import sections
 
-__all__ = ["assemble", "compare", "render_html", "render_markdown", "render_readme",
-           "render_text", "sections", "tables_html", "tables_markdown"]
+__all__ = ["assemble", "compare", "counted", "operation_counts", "render_html",
+           "render_markdown", "render_readme", "render_text", "sections", "tables_html",
+           "tables_markdown"]

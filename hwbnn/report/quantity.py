@@ -3,10 +3,13 @@
 import dataclasses
 from typing import Any
 
-__all__ = ["PATHS", "Column", "Estimate", "Measurement", "Table", "from_json", "show"]
+__all__ = ["PATHS", "STATED", "Column", "Estimate", "Measurement", "Stated", "Table", "from_json",
+           "show"]
 
 # How a number can have been obtained. An estimate was computed before anything ran.
 PATHS = ("torch-float", "int-model", "rtl-sim", "post-route")
+# A number that nothing has to run for: counted in a network's graph, or printed in a paper.
+STATED = ("graph", "paper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,22 @@ class Measurement:
         return {"value": self.value, "unit": self.unit, "path": self.path, "basis": self.basis}
 
 
+@dataclasses.dataclass(frozen=True)
+class Stated:
+    """An exact count (path "graph"), or what a paper prints (path "paper")."""
+
+    value: float
+    unit: str
+    path: str
+
+    def __post_init__(self):
+        if self.path not in STATED:
+            raise ValueError(f"path {self.path!r} is not one of {', '.join(STATED)}")
+
+
+QUANTITIES = Estimate | Measurement | Stated
+
+
 def from_json(entry: dict | None) -> Estimate | Measurement | None:
     """What `to_json` wrote, as its own type again."""
     if entry is None:
@@ -53,8 +72,8 @@ def from_json(entry: dict | None) -> Estimate | Measurement | None:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """``path`` is "estimate", one of `PATHS` (or two joined), or "" for names and exact facts;
-    ``right`` aligns exact numbers as columns with a path are."""
+    """``path`` is "estimate", one of `PATHS` (or two joined) or `STATED`, or "" for names and exact
+    facts; ``right`` aligns exact numbers as columns with a path are."""
 
     title: str
     path: str = ""
@@ -89,7 +108,7 @@ class Table:
         if len(cells) != len(self.columns):
             raise TypeError(f"{len(cells)} cells for {len(self.columns)} columns")
         for cell, column in zip(cells, self.columns, strict=True):
-            quantity = isinstance(cell, Estimate | Measurement)
+            quantity = isinstance(cell, QUANTITIES)
             if quantity and cell.path != column.path:
                 raise TypeError(f"a number of path {cell.path!r} in column {column.title!r}, "
                                 f"which is {column.path or 'for facts'!r}")
@@ -110,7 +129,7 @@ def show(cell: Any, unit: bool = False) -> str:
     """A cell as text; ``unit`` appends a quantity's unit."""
     if cell is None:
         return ""
-    if isinstance(cell, Estimate | Measurement):
+    if isinstance(cell, QUANTITIES):
         text = _number(cell.value, cell.unit)
         return f"{text} {cell.unit}" if unit and cell.unit not in ("", "%") else text
     if isinstance(cell, bool):

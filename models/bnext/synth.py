@@ -1,4 +1,5 @@
-"""The published BNext networks with made-up parameters; see models.synth."""
+"""The published BNext networks with made-up parameters, two of them also for CIFAR-10; see
+models.synth."""
 
 import torch
 from torch import Tensor, nn
@@ -139,14 +140,19 @@ def wrap(net: BNext | BNext18) -> dict:
             "temp": [0.9**e for e in range(EPOCH + 1)], "alpha": 0.5}
 
 
-def _network(size: str, se_bits: int | None) -> SyntheticNetwork:
-    geometry = (Geometry18("imagenet", WIDTHS, R18, 1000, se_bits) if size == "18" else
-                Geometry("imagenet", CHANNELS[size], 1000, se_bits))
+def _network(size: str, se_bits: int | None, cifar: bool = False) -> SyntheticNetwork:
+    stem, classes = ("cifar", 10) if cifar else ("imagenet", 1000)
+    geometry = (Geometry18(stem, WIDTHS, R18, classes, se_bits) if size == "18" else
+                Geometry(stem, CHANNELS[size], classes, se_bits))
     return SyntheticNetwork(
-        f"bnext-{size}" + ("" if se_bits is None else "-quant"),
-        f"BNext-{size.upper()}, ImageNet"
+        f"bnext-{size}" + ("-c10" if cifar else "") + ("" if se_bits is None else "-quant"),
+        f"BNext-{size.upper()}, {'CIFAR-10' if cifar else 'ImageNet'}"
         + ("" if se_bits is None else "; first convolution, SE and classifier quantised"),
-        lambda g: parameters(geometry, g), hooks, wrap)
+        lambda g: parameters(geometry, g), hooks, wrap, *((32, 64) if cifar else ()),
+        shapes=lambda: build(geometry))
 
 
-NETWORKS = tuple(_network(size, bits) for bits in (None, SE_BITS) for size in ("18", *CHANNELS))
+NETWORKS = (
+    *(_network(size, bits) for bits in (None, SE_BITS) for size in ("18", *CHANNELS)),
+    *(_network(size, None, cifar=True) for size in ("18", "t")),
+)

@@ -85,5 +85,6 @@ def _branch(stream: dict) -> Hook:
 NETWORKS = (
     SyntheticNetwork("reactnet-a", "ReActNet-A, one bit a weight, ImageNet",
                      lambda g: parameters(MobileGeometry("imagenet", REACTNET_A, 1000), g),
-                     hooks, wrap),
+                     hooks, wrap,
+                     shapes=lambda: ReActNetA(MobileGeometry("imagenet", REACTNET_A, 1000))),
 )

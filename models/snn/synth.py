@@ -101,7 +101,8 @@ def wrap(net: SnnNet) -> dict:
 def _network(name: str, describe: str, blocks: tuple[int, ...], tau: int | None):
     geometry = Geometry.uniform(tau, stem="imagenet", widths=WIDTHS, blocks=blocks,
                                 num_classes=CLASSES)
-    return SyntheticNetwork(name, describe, lambda g: parameters(geometry, g), hooks, wrap)
+    return SyntheticNetwork(name, describe, lambda g: parameters(geometry, g), hooks, wrap,
+                            shapes=(lambda: SnnNet(geometry)) if tau is None else None)
 
 
 NETWORKS = (

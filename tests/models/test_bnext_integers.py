@@ -1,0 +1,182 @@
+"""BNext's float networks: the graph is PyTorch's, and integers follow it."""
+
+import numpy as np
+import pytest
+import torch
+
+from hwbnn import api, golden
+from hwbnn.agreement import agreement
+from hwbnn.bops import binary_layers
+from hwbnn.counts import work
+from hwbnn.errors import CheckpointError, UnsupportedError
+from hwbnn.ir import Graph
+from hwbnn.ops import float_gain as G
+from hwbnn.ops import int_dynamic as DI
+from hwbnn.ops import int_gain as J
+from hwbnn.ops import int_ops as I
+from hwbnn.passes import lower_to_integers
+from hwbnn.passes.calibrate import run_float
+from models import synth
+from models.api import load_network
+from models.bnext import synth as made
+from models.bnext.layers import Unit
+from models.bnext.net import Geometry, Geometry18
+from models.checkpoint import Checkpoint
+
+# Blocks with and without product, that double, that halve, and two behind each other that do none.
+SMALL = {
+    "mobile-cifar": Geometry("cifar", (16, 32, 64, 64, 64), 7),
+    "mobile-imagenet": Geometry("imagenet", (16, 32, 64, 64), 7),
+    "18-cifar": Geometry18("cifar", (16, 24), (2, 1), 7),
+    "18-imagenet": Geometry18("imagenet", (16, 24), (1, 2), 7),
+}
+
+
+def size_of(name):
+    return 32 if name.endswith("cifar") else 64
+
+
+@pytest.fixture(scope="module")
+def settled():
+    """settled(name) -> network with made-up parameters, made once."""
+    kept = {}
+
+    def make(name):
+        if name not in kept:
+            generator = torch.Generator().manual_seed(6)
+            net = made.parameters(SMALL[name], generator)
+            images = synth.colour_scenes(24, size_of(name), 1)
+            synth.settle(net, images, made.hooks(net), generator)
+            kept[name] = net
+        return kept[name]
+
+    return make
+
+
+def network_of(net, name, **changes):
+    state = {k.removeprefix("module."): v for k, v in made.wrap(net)["state_dict"].items()}
+    options = {"input_size": size_of(name)}
+    if name.startswith("mobile"):
+        options["stem"] = SMALL[name].stem
+    return load_network(Checkpoint.of({**state, **changes}, "net.pth"), options=options)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_graph_is_pytorchs(settled, name):
+    net = settled(name)
+    network = network_of(net, name)
+    graph = network.graph()
+    assert graph.meta["geometry"] == SMALL[name].describe() and graph.meta["warnings"] == []
+    values = run_float(graph, synth.colour_scenes(4, size_of(name), 9))
+    with torch.no_grad():
+        expected = network.module().double()(torch.from_numpy(values["input"])).numpy()
+    assert expected.std() > 0.3
+    assert np.abs(values[graph.output][:, :, 0, 0] - expected).max() < 1e-10
+    gains = [values[n.name] for n in graph if n.name.endswith(".se.se.4")]
+    units = [m for m in net.modules() if isinstance(m, Unit)]
+    assert len(gains) == len(units) == len(binary_layers(graph))
+    assert min(g.std(axis=0).max() for g in gains) > 0.02  # they differ from image to image
+    products = [n for n in graph if isinstance(n.op, G.FProduct)]
+    assert len(products) == sum(m.product for m in units) >= 1
+    # no mix is of maps: it would have a size
+    types = graph.types()
+    assert {types[n.name].shape[1:] for n in graph if isinstance(n.op, G.FMix)} == {(1, 1)}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_only_some_units_cut_their_scale(settled, name):
+    graph = network_of(settled(name), name).graph()
+    scales = {n.name: n.op.scale for n in graph if isinstance(n.op, G.FMix)}
+    cut = np.concatenate([v for k, v in scales.items() if ".FFN" in k])
+    free = np.concatenate([v for k, v in scales.items() if ".Attention" in k])
+    assert cut.min() == 0 and cut.max() == 1 and free.min() < 0 and free.max() > 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_integers_agree_with_pytorch(settled, name, tmp_path):
+    network = network_of(settled(name), name)
+    real, size = network.graph(), size_of(name)
+    images = synth.colour_scenes(16, size, 3)
+    for calibration in (synth.colour_scenes(24, size, 2), None):
+        folded, integer = lower_to_integers(real, calibration)
+        found = agreement(folded, integer, images, network.logits(images))
+        assert found.graph_error < 0.01  # float32 may flip a bit, no more
+        assert found.mean_error < 0.03 * found.spread and found.same_class >= 14
+        assert len(found.layers) == len(binary_layers(integer))
+        assert min(layer.percent for layer in found.layers) > 98.5
+        values, types = golden.run_batch(integer, images[:2]), integer.types()
+        for key, value in values.items():
+            if types[key].kind != "pixel":
+                assert types[key].shape == value.shape[1:], key
+                assert types[key].range.lo <= value.min(), key
+                assert value.max() <= types[key].range.hi, key
+        # a hidden channel of an SE layer has a value an image: few to find its range by
+        assert sum(golden.run(integer, images).saturated.values()) <= 2
+    assert work(integer) == work(real)
+    integer.save(tmp_path)
+    assert Graph.load(tmp_path).digest() == integer.digest()
+
+
+def test_what_is_multiplied_fits_a_multiplier(settled):
+    _folded, integer = lower_to_integers(network_of(settled("18-cifar"), "18-cifar").graph())
+    types = integer.types()
+    checked = 0
+    for node in integer:
+        if isinstance(node.op, J.Product | J.GainAffine | J.Mix | J.ScaledGain):
+            checked += 1
+            assert all(types[i].range.width <= 18 for i in node.inputs)
+        if isinstance(node.op, I.Affine) and node.op.pre == 0:
+            assert types[node.inputs[0]].range.width <= 18
+    assert checked == 6 * 3 + 3  # six units, three of them with a product
+    sigmoids = [n for n in integer if isinstance(n.op, DI.Sigmoid)]
+    assert len(sigmoids) == 6 and len({n.op.table.tobytes() for n in sigmoids}) == 1
+    chose = {d.chose for d in integer.decisions if d.where == sigmoids[0].name}
+    assert chose == {"table of 1024 entries, error at most 0.00098"}
+
+
+def test_a_map_is_summed_once_for_both_units_that_read_it(settled):
+    integer = lower_to_integers(network_of(settled("mobile-cifar"), "mobile-cifar").graph())[1]
+    readers = integer.consumers()["feature.1.Attention.add.mean"]
+    assert [n.name for n in readers] == ["feature.1.FFN_1.se.mix.sum",
+                                         "feature.1.FFN_2.se.mix.sum"]
+    concat = integer["feature.1.concat"]
+    assert concat.inputs == ("feature.1.FFN_1.add", "feature.1.FFN_2.add")
+
+
+def test_the_engine_refuses_them_by_name(hwbnn_check):
+    assert hwbnn_check == (
+        "net.pth: layer0.0.Attention.se.mix.sum: an SE gain, which each image decides from the "
+        "whole map, has no hardware yet; hwbnn infer --path int-model runs this network in "
+        "integers").removeprefix("net.pth: ")
+
+
+@pytest.fixture
+def hwbnn_check(settled, tmp_path):
+    """What `api.check` says of a file, and that compiling it stops at the plan, saying the same."""
+    path = tmp_path / "net.pth"
+    torch.save(made.wrap(settled("18-cifar")), path)
+    options = api.Options(checkpoint=str(path), board="ulx3s", model={"input_size": "32"})
+    with pytest.raises(UnsupportedError) as caught:
+        api.check(options)
+    images = tmp_path / "images.npz"
+    np.savez(images, x=synth.colour_scenes(2, 32, 5))
+    assert len(api.infer(str(path), images, "int-model", options).classes) == 2
+    folder = api.compile(options, tmp_path / "out", stop_after="check")
+    assert api.read_report(folder)["network"]["family"] == "bnext"
+    with pytest.raises(UnsupportedError) as later:
+        api.compile(options, tmp_path / "out", stop_after="plan")
+    assert str(later.value) == str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_weights_of_zero(settled):
+    key = "layer0.0.FFN.binary_conv.weight"
+    weight = dict(settled("18-cifar").state_dict())[key].clone()
+    weight[0, 0, 0, 0] = 0
+    with torch.no_grad():
+        (warning,) = network_of(settled("18-cifar"), "18-cifar",
+                                **{key: weight}).graph().meta["warnings"]
+    assert warning.startswith(f"{key}: 1 zero weights as +1")
+    weight[1] = 0
+    with pytest.raises(CheckpointError, match=rf"{key}: 145 of 2304 weights are exactly 0"):
+        network_of(settled("18-cifar"), "18-cifar", **{key: weight}).graph()
