@@ -8,6 +8,7 @@ when it equals them with ``==``. Numeric contract: DESIGN section 3.
 import numpy as np
 
 __all__ = [
+    "SPAN_BITS",
     "affine",
     "argmax",
     "avg_pool2x2",
@@ -15,7 +16,9 @@ __all__ = [
     "dot_from_popcount",
     "dynamic_threshold",
     "global_sum",
+    "level_factors",
     "mix",
+    "on_level",
     "prescale",
     "product",
     "quantize_pixel",
@@ -28,6 +31,8 @@ __all__ = [
     "signed_width",
     "threshold",
 ]
+
+SPAN_BITS = 16  # of the distance between least and largest value that a quantiser takes
 
 
 def signed_range(bits: int) -> tuple[int, int]:
@@ -146,6 +151,34 @@ def mix(a, b, gain_a, gain_b, shift: int):
 def product(a, b, shift: int):
     """``a*b / 2**shift`` rounded to nearest, halves up."""
     return round_shift(a * b, shift)
+
+
+def level_factors(span, bits: int):
+    """(reciprocal, shift, step) of 2**bits levels over ``span``, 0 to 2**SPAN_BITS - 1 (rule 8).
+
+    Reciprocal and step have at most 17 bits: quotients of a restoring division, rounded to
+    nearest; the reciprocal is normalised, ``shift`` undoes that. A span of 0 counts as 1.
+    """
+    if not isinstance(span, np.ndarray):
+        found = level_factors(np.array([span], dtype=np.int64), bits)
+        return tuple(int(v[0]) for v in found)
+    steps, span = (1 << bits) - 1, np.maximum(span, 1)
+    # frexp's exponent is the bit length
+    shift = np.frexp(span)[1].astype(np.int64) + (SPAN_BITS - bits)
+    reciprocal = ((steps << shift) + (span >> 1)) // span
+    return reciprocal, shift, ((span << bits) + (steps >> 1)) // steps
+
+
+def on_level(x, low, high, bits: int):
+    """``x`` on the nearest of 2**bits levels between ``low`` and ``high``, rounded to an integer.
+
+    Level ``q = ((x - low) * reciprocal + half) >> shift``, then ``low + ((q*step + half) >> bits)``
+    with the factors of `level_factors`. At most one unit away from a level computed exactly, but
+    where ``x`` is so near to half-way between two that the reciprocal decides.
+    """
+    reciprocal, shift, step = level_factors(high - low, bits)
+    level = ((x - low) * reciprocal + (1 << (shift - 1))) >> shift
+    return clamp(low + round_shift(level * step, bits), low, high)
 
 
 def avg_pool2x2(a, b, c, d):

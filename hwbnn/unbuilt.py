@@ -3,6 +3,7 @@
 from .errors import UnsupportedError
 from .ir import Graph
 from .ops import int_gain as J
+from .ops.int_levels import MinMax
 
 __all__ = ["refuse_unbuilt"]
 
@@ -12,6 +13,7 @@ WHAT = {
     J.GainAffine: "a gain that each image decides",
     J.Product: "the product of two maps",
     J.Concat: "maps put behind one another",
+    MinMax: "a quantiser whose range each image decides",
 }
 
 

@@ -10,6 +10,7 @@ from ..errors import UnsupportedError
 from ..ir import Decision, Graph, Node
 from ..ops import float_dynamic as D
 from ..ops import float_gain as G
+from ..ops import float_levels as L
 from ..ops import float_ops as F
 from ..ops import int_ops as I
 from ..ops.int_dynamic import FlatSaturate
@@ -17,6 +18,7 @@ from .calibrate import Calibration
 from .numeric import SLOPES, Numeric
 from .quantize_dynamic import DynamicHandlers, is_flat, sigmoid_frac, unstored
 from .quantize_gain import GainHandlers
+from .quantize_levels import LevelHandlers
 from .shifts import half, largest_shift
 
 __all__ = ["quantize"]
@@ -24,7 +26,7 @@ __all__ = ["quantize"]
 ONE_BIT = 2  # two's complement width of +-1
 IMAGE_BITS, STEM_BITS = 12, 8  # of the first convolution's weights, without and with a max-pool
 ELEMENTWISE = (F.FAdd, F.FRPReLU, F.FAvgPool2d, F.FMaxPool2d, F.FRepeat, D.FHardtanh, D.FReLU,
-               D.FSubsamplePad, G.FConcat)
+               D.FSubsamplePad, G.FConcat, L.FMinMax)
 
 
 def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
@@ -35,7 +37,7 @@ def quantize(graph: Graph, calibration: Calibration, numeric: Numeric) -> Graph:
     return _Quantizer(graph, calibration, numeric).run()
 
 
-class _Quantizer(DynamicHandlers, GainHandlers):
+class _Quantizer(DynamicHandlers, GainHandlers, LevelHandlers):
     def __init__(self, graph: Graph, calibration: Calibration, numeric: Numeric):
         self.graph, self.calibration, self.numeric = graph, calibration, numeric
         self.types = graph.types()

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from hwbnn.errors import CheckpointError, UnsupportedError
+from hwbnn.errors import CheckpointError
 from hwbnn.ir import Graph
 
 from ..builder import GraphBuilder
@@ -34,7 +34,7 @@ class BNextFamily:
 
     name = "bnext"
     describe = ("BNext-T, -S, -M, -L and -18, float and quantised; any channels, widths and "
-                "depths; the quantised ones in PyTorch only so far")
+                "depths")
     options = (
         *COMMON,
         STEM,
@@ -91,16 +91,8 @@ class BNextFamily:
         return made.graph(x, {"family": self.name, "geometry": geometry.describe()})
 
     def lower(self, checkpoint: Checkpoint, options: dict) -> Graph:
-        """Raises UnsupportedError for the quantised networks: they have no integer form yet."""
         geometry = self.geometry(checkpoint, options)
         mobile = isinstance(geometry, Geometry)
-        if geometry.se_bits is not None:
-            raise UnsupportedError(
-                "inputs quantised between the least and largest value of each image have no "
-                "integer form", where=f"{checkpoint.origin}: "
-                f"{'feature.1' if mobile else 'layer0.0'}.Attention.se.se.1",
-                hint="hwbnn infer --path torch-float runs this network in PyTorch; the float "
-                     "networks have integers, too")
         size = input_size(geometry.stem, geometry.reduction(), geometry.num_classes, options)
         made = GraphBuilder(checkpoint, options["bn_eps"])
         record_size(made, geometry.stem, size, geometry.num_classes, options, told=not mobile)
@@ -109,6 +101,12 @@ class BNextFamily:
         x = (mobile_graph if mobile else eighteen_graph)(made, geometry, x)
         made.decide("SE gains", "for every image and channel",
                     "the mean of the mix is the mix of two means; the mixed map is never made")
+        if geometry.se_bits is not None:
+            made.decide("quantisers of inputs", "ranges of each image",
+                        "no file has any; SE layers of "
+                        f"{geometry.se_bits} bits, which no file tells either")
+            made.decide("quantised weights", "the values that they are multiplied as",
+                        "their levels are not symmetric about 0")
         meta = {"family": self.name, "geometry": geometry.describe(), "input_size": size,
                 "options": {k: list(v) if isinstance(v, tuple) else v
                             for k, v in options.items()}}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["QuantConv2d", "QuantLinear", "min_max"]
+__all__ = ["QuantConv2d", "QuantLinear", "min_max", "quantised"]
 
 
 def min_max(x: Tensor, clip: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor:
@@ -17,6 +17,18 @@ def min_max(x: Tensor, clip: Tensor, bits: int, dims: tuple[int, ...]) -> Tensor
     span = x.amax(dims, keepdim=True) - low + 1e-8
     steps = float(2**bits - 1)
     return torch.round((x - low) / span * steps) / steps * span + low
+
+
+def quantised(weight: Tensor, clip: Tensor, bits: int) -> Tensor:
+    """What is multiplied of a layer's weights, shaped as they are.
+
+    Each output channel is divided by twice its mean magnitude, for the cut to ``clip`` (2,), and
+    multiplied again. A range is that of a kernel (k > 1) or of an output channel.
+    """
+    size = 2 * weight.abs().flatten(1).mean(dim=1).view(-1, *[1] * (weight.dim() - 1))
+    kernels = weight.dim() == 4 and weight.shape[2:] != (1, 1)
+    dims = (2, 3) if kernels else tuple(range(1, weight.dim()))
+    return min_max(weight / size, clip, bits, dims) * size
 
 
 class QuantConv2d(nn.Conv2d):
@@ -42,9 +54,7 @@ class QuantConv2d(nn.Conv2d):
 
     def quantised_weight(self) -> Tensor:
         """What is multiplied, shaped as the weight."""
-        size = 2 * self.weight.abs().mean(dim=(1, 2, 3), keepdim=True)
-        dims = (1, 2, 3) if self.kernel_size == (1, 1) else (2, 3)
-        return min_max(self.weight / size, self.weight_clip_val, self.bits, dims) * size
+        return quantised(self.weight, self.weight_clip_val, self.bits)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.activation_bits is not None:
@@ -71,8 +81,7 @@ class QuantLinear(nn.Linear):
 
     def quantised_weight(self) -> Tensor:
         """What is multiplied, shaped as the weight."""
-        size = 2 * self.weight.abs().mean(dim=1, keepdim=True)
-        return min_max(self.weight / size, self.weight_clip_val, self.BITS, (1,)) * size
+        return quantised(self.weight, self.weight_clip_val, self.BITS)
 
     def forward(self, x: Tensor) -> Tensor:
         x = min_max(x, self.act_clip_val, self.BITS, (1,))

@@ -1,4 +1,4 @@
-"""BNext: recognition, stem and size, refusals, what has no integers yet, made-up files."""
+"""BNext: recognition, stem and size, refusals, made-up files."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwbnn.errors import CheckpointError, UnsupportedError, UserError
+from hwbnn.errors import CheckpointError, UserError
 from models import synth
 from models.api import load_network
 from models.bnext import synth as made
@@ -95,17 +95,6 @@ def test_a_file_runs_as_the_network_it_came_from(settled, name, tmp_path):
     for key in counted:
         del network.checkpoint.tensors[key]
     assert np.array_equal(network.logits(images), found)
-
-
-@pytest.mark.parametrize("name", [n for n in GEOMETRIES if n.endswith("quant")])
-def test_lowering_a_quantised_network_names_the_layer_and_what_works(settled, name):
-    net, size = settled(name)
-    first = "feature.1" if name.startswith("mobile") else "layer0.0"
-    with pytest.raises(UnsupportedError) as caught:
-        load_network(saved(net), options=options_of(net, size)).graph()
-    text = str(caught.value)
-    assert text.startswith(f"checkpoint.pth.tar: {first}.Attention.se.se.1: inputs quantised")
-    assert "--path torch-float" in text and "\n" not in text
 
 
 def test_se_bits_are_asked_of_the_user(settled):

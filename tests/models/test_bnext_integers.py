@@ -1,4 +1,4 @@
-"""BNext's float networks: the graph is PyTorch's, and integers follow it."""
+"""BNext, float and quantised: the graph is PyTorch's, and integers follow it."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from hwbnn.ops import float_gain as G
 from hwbnn.ops import int_dynamic as DI
 from hwbnn.ops import int_gain as J
 from hwbnn.ops import int_ops as I
+from hwbnn.ops.int_levels import MinMax
 from hwbnn.passes import lower_to_integers
 from hwbnn.passes.calibrate import run_float
 from models import synth
@@ -29,11 +30,15 @@ SMALL = {
     "mobile-imagenet": Geometry("imagenet", (16, 32, 64, 64), 7),
     "18-cifar": Geometry18("cifar", (16, 24), (2, 1), 7),
     "18-imagenet": Geometry18("imagenet", (16, 24), (1, 2), 7),
+    "mobile-cifar-4": Geometry("cifar", (16, 32, 64), 7, 4),
+    "18-cifar-8": Geometry18("cifar", (16, 24), (1, 1), 7, 8),
+    "18-imagenet-4": Geometry18("imagenet", (16, 24), (1, 1), 7, 4),
 }
+FLOAT = [name for name, geometry in SMALL.items() if geometry.se_bits is None]
 
 
 def size_of(name):
-    return 32 if name.endswith("cifar") else 64
+    return 32 if "cifar" in name else 64
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,8 @@ def network_of(net, name, **changes):
     options = {"input_size": size_of(name)}
     if name.startswith("mobile"):
         options["stem"] = SMALL[name].stem
+    if SMALL[name].se_bits is not None:
+        options["se_bits"] = SMALL[name].se_bits
     return load_network(Checkpoint.of({**state, **changes}, "net.pth"), options=options)
 
 
@@ -83,7 +90,7 @@ def test_the_graph_is_pytorchs(settled, name):
     assert {types[n.name].shape[1:] for n in graph if isinstance(n.op, G.FMix)} == {(1, 1)}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", FLOAT)
 def test_only_some_units_cut_their_scale(settled, name):
     graph = network_of(settled(name), name).graph()
     scales = {n.name: n.op.scale for n in graph if isinstance(n.op, G.FMix)}
@@ -132,6 +139,21 @@ def test_what_is_multiplied_fits_a_multiplier(settled):
     assert len(sigmoids) == 6 and len({n.op.table.tobytes() for n in sigmoids}) == 1
     chose = {d.chose for d in integer.decisions if d.where == sigmoids[0].name}
     assert chose == {"table of 1024 entries, error at most 0.00098"}
+
+
+@pytest.mark.parametrize(("name", "bits", "count"), [
+    ("mobile-cifar-4", {4, 8}, 2 * 6 + 1), ("18-cifar-8", {8}, 1 + 1), ("18-imagenet-4", {8}, 10)])
+def test_quantisers_of_inputs(settled, name, bits, count):
+    """18 gives the inputs of the SE layers 16 bits where it gives the weights 8: no step here."""
+    _folded, integer = lower_to_integers(network_of(settled(name), name).graph())
+    levels = [n for n in integer if isinstance(n.op, MinMax)]
+    assert {n.op.bits for n in levels} == bits and len(levels) == count
+    types = integer.types()
+    maps = [n.name for n in levels if types[n.name].shape[1:] != (1, 1)]
+    assert maps == (["layer1.0.Attention.downsample.1.levels"] if name.startswith("18") else [])
+    cut = integer["fc.levels.cut"].op
+    unit = 2.0 ** -types["fc.levels"].frac / np.prod(types["prelu"].shape[1:])
+    assert cut.hi == min(round(25 / unit), (1 << 15) - 1)
 
 
 def test_a_map_is_summed_once_for_both_units_that_read_it(settled):
