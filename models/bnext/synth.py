@@ -154,5 +154,5 @@ def _network(size: str, se_bits: int | None, cifar: bool = False) -> SyntheticNe
 
 NETWORKS = (
     *(_network(size, bits) for bits in (None, SE_BITS) for size in ("18", *CHANNELS)),
-    *(_network(size, None, cifar=True) for size in ("18", "t")),
+    *(_network(size, bits, cifar=True) for bits in (None, SE_BITS) for size in ("18", "t")),
 )
