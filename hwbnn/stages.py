@@ -10,7 +10,7 @@ import numpy as np
 from . import bops, golden
 from .agreement import accuracy, agreement, real_logits
 from .baseline import one_bit
-from .errors import Mismatch, UnsupportedError, UserError
+from .errors import Mismatch, UserError
 from .folder import clear, write_text
 from .images import Images, Preprocess, input_shape, load_images, synthetic_images
 from .ir import Graph
@@ -58,20 +58,17 @@ def lower(options) -> tuple[Graph, Graph]:
 
 
 def image_graph(options) -> Graph:
-    """The integer graph; of a network that has none yet, its image input alone.
+    """What PyTorch's path needs to read pictures: a graph that has the network's image input.
 
-    Families that PyTorch alone can run have a method ``image_input``.
+    Families whose networks are large have a method ``image_input`` for that; others are lowered.
     """
-    try:
-        return lower(options)[1]
-    except UnsupportedError:
-        from models.api import load_network
+    from models.api import load_network
 
-        network = load_network(options.checkpoint, options.family, options.model)
-        image_input = getattr(network.family, "image_input", None)
-        if image_input is None:
-            raise
-        return image_input(network.checkpoint, network.options)
+    network = load_network(options.checkpoint, options.family, options.model)
+    image_input = getattr(network.family, "image_input", None)
+    if image_input is None:
+        return lower(options)[1]
+    return image_input(network.checkpoint, network.options)
 
 
 def check(run):
