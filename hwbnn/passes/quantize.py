@@ -1,6 +1,5 @@
 """Folded float graph -> integer graph (numeric contract). Lossy by nature; its loss is reported."""
 
-import itertools
 import math
 
 import numpy as np
@@ -19,7 +18,7 @@ from .numeric import SLOPES, Numeric
 from .quantize_dynamic import DynamicHandlers, is_flat, sigmoid_frac, unstored
 from .quantize_gain import GainHandlers
 from .quantize_levels import LevelHandlers
-from .shifts import half, largest_shift
+from .shifts import half, largest_shift, limit_shifts
 
 __all__ = ["quantize"]
 
@@ -68,7 +67,7 @@ class _Quantizer(DynamicHandlers, GainHandlers, LevelHandlers):
                     f"{type(node.op).__name__} has no integer form", where=node.source or node.name
                 )
             handler(node)
-        nodes = _limit_shifts(self.nodes, self.numeric)
+        nodes = limit_shifts(self.nodes, self.numeric.max_shifts)
         meta = dict(self.graph.meta)
         named = ("feature_bits", "weight_bits", "tie")
         meta["numeric"] = {k: getattr(self.numeric, k) for k in named} | self.widths
@@ -341,26 +340,3 @@ def _shiftable(slopes: np.ndarray) -> np.ndarray:
     mantissa, exponent = np.frexp(np.abs(slopes))  # |slope| = mantissa * 2**exponent
     low, high = SLOPES
     return (mantissa == 0.5) & (exponent - 1 >= low) & (exponent - 1 <= high)
-
-
-def _limit_shifts(nodes: list[Node], numeric: Numeric) -> list[Node]:
-    """Lower affine shifts until a lane has at most ``max_shifts`` of them to choose from."""
-    kept = sorted({n.op.shift for n in nodes if isinstance(n.op, I.Affine)})
-    while len(kept) > numeric.max_shifts:
-        _gap, i = min((b - a, i) for i, (a, b) in enumerate(itertools.pairwise(kept)))
-        del kept[i + 1]
-    result = []
-    for node in nodes:
-        op = node.op
-        if isinstance(op, I.Affine):
-            shift = max(k for k in kept if k <= op.shift)
-            if shift != op.shift:
-                down = op.shift - shift
-                gain = ints.round_shift(op.gain, down)
-                offset = ints.round_shift(op.bias - half(op.shift), down) + half(shift)
-                node = Node(
-                    node.name, I.Affine(gain, offset, shift, op.frac, op.pre), node.inputs,
-                    node.source,
-                )
-        result.append(node)
-    return result

@@ -19,6 +19,7 @@ from hwbnn.ops import int_gain as J
 from hwbnn.ops import int_ops as I
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.passes.calibrate import run_float
+from hwbnn.passes.shifts import half, limit_shifts
 from hwbnn.types import IntRange, TensorType
 from hwbnn.unbuilt import refuse_unbuilt
 
@@ -254,3 +255,35 @@ def test_no_hardware_yet_is_said_by_name():
         "hwbnn infer --path int-model runs this network in integers")
     plain = Graph([Node("image", I.QuantizeInput((3, 4, 4), 6, np.zeros(3, int)))], "image")
     refuse_unbuilt(plain)
+
+
+def test_few_shifts_are_left_and_change_little():
+    rng = np.random.default_rng(7)
+    x, g = rng.integers(-(1 << 15), 1 << 15, (3, 4, 5, 5)), rng.integers(0, 1 << 16, (3, 4, 1, 1))
+    mean = rng.integers(-(1 << 15), 1 << 15, (3, 4, 1, 1))
+    nodes = []
+    for shift in range(8, 19, 2):
+        gain, other = rng.integers(-(1 << 17), 1 << 17, (2, 4))
+        bias = rng.integers(-(1 << 20), 1 << 20, 4) + half(shift)
+        nodes += [Node(f"g{shift}", J.ScaledGain(gain, 16, shift), ("gate",)),
+                  Node(f"y{shift}", J.GainAffine(bias, shift), ("map", f"g{shift}")),
+                  Node(f"m{shift}", J.Mix(gain, other, shift, 5), ("mean", "mean"))]
+    kept = limit_shifts(nodes, 4)
+    assert [n.name for n in kept] == [n.name for n in nodes]
+    for kind in (J.GainAffine, J.Mix):
+        assert len({n.op.shift for n in kept if isinstance(n.op, kind)}) == 4
+    pairs = zip(nodes, kept, strict=True)
+    changed = 0
+    for (old_g, new_g), (old, new), (old_m, new_m) in zip(pairs, pairs, pairs, strict=True):
+        down = old.op.shift - new.op.shift
+        assert down >= 0 and old_g.op.frac - new_g.op.frac == down
+        changed += down > 0
+        a, b = old.op.run(x, old_g.op.run(g)), new.op.run(x, new_g.op.run(g))
+        # a gain is rounded to 2**down of its units, the sum by one
+        assert np.abs(a - b).max() <= 1.5 * 2.0**down * 2**15 / 2**old.op.shift + 1
+        a, b = old_m.op.run(mean, mean), new_m.op.run(mean, mean)
+        down = old_m.op.shift - new_m.op.shift
+        assert np.abs(a - b).max() <= 2.0**down * 2**15 / 2**old_m.op.shift + 1
+        if not down:
+            assert old_m is new_m
+    assert changed == 2
