@@ -34,7 +34,6 @@ class GainHandlers:
     def _FProduct(self, node):
         given = sum(self.frac[i] for i in node.inputs)
         shift = max(0, given - self.frac[node.name])
-        shift += -shift % self.numeric.shift_step
         self.frac[node.name] = given - shift
         name = f"{node.name}.full"
         self.nodes.append(Node(name, J.Product(shift), node.inputs, node.source))
