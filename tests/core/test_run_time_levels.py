@@ -1,6 +1,7 @@
 """Quantisers that take their range from the values at hand."""
 
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
@@ -39,12 +40,16 @@ def test_factors_fit_a_multiplier(span, bits):
 def test_values_come_to_the_nearest_level(a, b, c, bits):
     low, x, high = sorted((a, b, c))
     found = ints.on_level(x, low, high, bits)
-    steps = (1 << bits) - 1
-    exact = [low + Fraction(high - low, steps) * q for q in range(steps + 1)]
-    distance = min(abs(level - x) for level in exact)
+    step = Fraction(max(high - low, 1), (1 << bits) - 1)
+
+    def distance(value: int) -> Fraction:
+        """From the nearest level, computed exactly."""
+        below = floor((value - low) / step) * step
+        return min(value - low - below, below + step - (value - low))
+
     # the level is no farther away than the nearest, but for the reciprocal's last bit
-    assert abs(found - x) <= distance + 1 + Fraction(high - low, 1 << 16)
-    assert min(abs(level - found) for level in exact) <= 1
+    assert abs(found - x) <= distance(x) + 1 + Fraction(high - low, 1 << 16)
+    assert distance(found) <= 1
     assert low <= found <= high
     if x in (low, high):
         assert found == x
