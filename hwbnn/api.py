@@ -251,10 +251,11 @@ def _simulate(graph: Graph, program, source, progress: Quiet) -> Inference:
     images = load_images(source, graph)
     with progress.stage("rtl-sim"):
         progress.line(f"simulating {len(images)} frames")
-        result = network.simulate(program, graph, images.x)
+        result = network.simulate(program, graph, network.whole_batches(images.x, program))
     frac = graph.types()[graph.output].frac
-    return Inference("rtl-sim", result.logits, np.asarray(result.classes, np.int64), frac,
-                     np.array(result.cycles, np.int64), images.names, images.y)
+    n = len(images)
+    return Inference("rtl-sim", result.logits[:n], np.asarray(result.classes, np.int64)[:n], frac,
+                     np.array(result.cycles, np.int64)[:n], images.names, images.y)
 
 
 def pack(folder: str | Path, out: str | Path | None = None) -> tuple:

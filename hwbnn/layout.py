@@ -9,7 +9,7 @@ import numpy as np
 
 from rtl_gen.engine.config import POINT_WORDS, ROW_BANKS, EngineConfig
 
-from .geometry import bit_plane, bit_slots, bit_words, ceil_div
+from .geometry import bit_plane, bit_slots, bit_words, ceil_div, x_rows
 from .layers import EverySecond
 from .ops.int_ops import GlobalSum
 from .program import Program, Step
@@ -128,23 +128,31 @@ def point_memory_words(
     return result
 
 
-def expected_words(program: Program, step: Step, values: dict[str, np.ndarray]) -> Words:
-    """All memory words that ``step`` leaves behind, from golden values of one image (C,H,W)."""
+def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
+                   image: int = 0) -> Words:
+    """All memory words that ``step`` leaves behind of an ``image`` of a batch, from that image's
+    golden values (C,H,W)."""
     config, place, layer = program.config, program.placement, step.layer
     y0, y1, kept = step.y0, step.y1, program.placement.rows
+
+    def first(name: str) -> int:
+        return kept.row(name, image, y0, layer.out_shape[1])
+
     groups = range(step.g0, step.g0 + step.n_og)
     result: Words = {}
     if layer.stored:
         array, base = values[layer.value][:, y0:y1], place.features[layer.value]
         rows = kept.features[layer.value]
-        result["features"] = map_words(array, base, config, y0=y0, kept=rows, groups=groups)[0]
+        result["features"] = map_words(array, base, config, y0=first(layer.value),
+                                       kept=rows, groups=groups)[0]
     if layer.bits:
         buffer, base = place.bits[layer.bits]
         words = point_memory_words if layer.grouped else bit_memory_words
-        result |= words(values[layer.bits][:, y0:y1], buffer, base, config, y0=y0,
+        result |= words(values[layer.bits][:, y0:y1], buffer, base, config,
+                        y0=first(layer.bits),
                         kept=kept.bits[layer.bits], channels=_channels(step, config))
     if layer.x and not (config.shared_x and layer.stored):
-        _dense_input(result, program, step, _dense_value(layer, values))
+        _dense_input(result, program, step, _dense_value(layer, values), image)
     return result
 
 
@@ -162,7 +170,8 @@ def _dense_value(layer, values) -> np.ndarray:
     return values[layer.x]
 
 
-def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray) -> None:
+def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray,
+                 image: int) -> None:
     config, layer = program.config, step.layer
     y0, y1, only = step.y0, step.y1, None
     if layer.halved:
@@ -170,8 +179,10 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray)
     elif isinstance(layer.x_op, GlobalSum):
         y0, y1 = 0, 1
         only = _pixel_mask(config, 1)  # a channel sum defines its first pixel only
-    banks = map_words(array[:, y0:y1], program.placement.x[layer.x], config, y0=y0,
-                      kept=program.placement.rows.x[layer.x], banks=config.x_banks,
+    rows = program.placement.rows
+    first = rows.row(layer.x, image, y0, x_rows(layer))
+    banks = map_words(array[:, y0:y1], program.placement.x[layer.x], config, y0=first,
+                      kept=rows.x[layer.x], banks=config.x_banks,
                       groups=range(step.g0, step.g0 + step.n_og))
     for b, words in enumerate(banks):
         if only is not None:
@@ -180,7 +191,10 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray)
 
 
 def locate(program: Program, step: Step, memory: str, address: int, bit: int) -> str:
-    """Which value of ``step`` the bit of a memory word belongs to, for messages."""
+    """Which value of ``step`` the bit of a memory word belongs to, for messages.
+
+    Rows of the images of a batch count on from those of the image before.
+    """
     config, place, layer = program.config, program.placement, step.layer
     p, t, f = config.lanes, config.pixels, config.feature_bits
     _c, h, w = layer.out_shape

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from rtl_gen.engine.config import ROW_BANKS, EngineConfig
 
+from .batches import Batches
 from .errors import DoesNotFit
 from .geometry import ceil_div, geometry, x_rows
 from .layers import Layer
@@ -20,27 +21,38 @@ __all__ = ["Piece", "Rows", "depth_first", "image_rows", "kept_rows", "pieces"]
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Rows ``y0 <= y < y1`` of layer number ``layer``, output groups ``g0 <= og < g1``."""
+    """Rows ``y0 <= y < y1`` of layer number ``layer``, output groups ``g0 <= og < g1``, of
+    ``images`` images of a batch from ``image`` on."""
 
     layer: int
     y0: int
     y1: int
     g0: int = 0
     g1: int = 0
+    image: int = 0
+    images: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows kept of the image, and by name of stored maps, bit maps and dense inputs."""
+    """Rows kept of the image, and by name of stored maps, bit maps and dense inputs.
+
+    ``images`` of a map lie below each other, where that is more than one.
+    """
 
     features: dict[str, int]
     bits: dict[str, int]
     x: dict[str, int]
     image: int = 0  # of the image, where a window layer reads it
+    images: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def kept(self, residual: str) -> int:
         """Of a residual: a stored map, or one pooled for it."""
         return self.features[residual] if residual in self.features else self.x[residual]
+
+    def row(self, name: str, image: int, y: int, height: int) -> int:
+        """Row ``y`` of an ``image`` of a batch among those of the map ``name`` of ``height``."""
+        return image % self.images.get(name, 1) * height + y
 
 
 def depth_first(layers: list[Layer], halvings: int = 1) -> int:
@@ -143,8 +155,22 @@ def _coarse(layers: list[Layer], prefix: int, band: int) -> Iterator[Piece]:
         yield Piece(i, 0, layers[i].out_shape[1])
 
 
-def kept_rows(layers: list[Layer], prefix: int, band: int) -> Rows:
+def kept_rows(layers: list[Layer], prefix: int, band: int, batches: Batches) -> Rows:
     """The fewest rows of every map with which the order works."""
+    rows = _image_rows_kept(layers, prefix, band)
+    rows.images.update(batches.tall(layers))
+    for layer in layers:
+        height = layer.out_shape[1]
+        for name, where, whole in ((layer.value, rows.features, height),
+                                   (layer.bits, rows.bits, height),
+                                   (layer.x, rows.x, x_rows(layer))):
+            if name and rows.images[name] > 1:
+                where[name] = rows.images[name] * whole
+    return rows
+
+
+def _image_rows_kept(layers: list[Layer], prefix: int, band: int) -> Rows:
+    """Of one image."""
     first = layers[0]
     height = first.in_shape[1] if first.from_image else 0
     image = ceil_div(height, ROW_BANKS) * ROW_BANKS
@@ -243,31 +269,44 @@ def _chains(layers: list[Layer]) -> dict[str, str]:
 
 
 def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int,
-           band: int) -> Iterator[Piece]:
+           band: int, batches: Batches) -> Iterator[Piece]:
     """The order in pieces that no ring's end and no partial sum memory cuts through.
+
+    Of a batch the layers run as `Batches` says, whole maps where for several images.
 
     Raises DoesNotFit where a layer cannot be cut that small.
     """
-    for piece in _coarse(layers, prefix, band):
-        layer, y0 = layers[piece.layer], piece.y0
-        while y0 < piece.y1:
-            y1 = next((y for y in range(piece.y1, y0, -1)
-                       if _allowed(layer, y0, y, config, rows)), None)
-            if y1 is None:
-                geo = geometry(layer, config)
-                least = 2 if layer.halved else 1
-                if isinstance(layer.x_op, I.GlobalSum):
-                    least = geo.height
-                raise DoesNotFit(
-                    f"partial sums of {least} rows x {geo.n_x} groups exceed "
-                    f"{config.psum_depth} words",
-                    where=layer.name,
-                    hint=f"plan with psum_depth {least * geo.n_x}",
-                )
-            each = _groups_a_copy(layer, config)
-            for copy in range(layer.repeats):  # of the residual, read from its start each time
-                yield Piece(piece.layer, y0, y1, copy * each, (copy + 1) * each)
-            y0 = y1
+    order = [part for piece in _coarse(layers, prefix, band) for part in
+             _cut(piece, layers[piece.layer], config, rows, batches.each[piece.layer])]
+    for run in batches.runs():
+        for piece in order:
+            if run.start <= piece.layer < run.end:
+                yield dataclasses.replace(piece, image=run.first)
+
+
+def _cut(piece: Piece, layer: Layer, config: EngineConfig, rows: Rows,
+         images: int) -> Iterator[Piece]:
+    """The parts of a piece that are allowed."""
+    y0 = piece.y0
+    while y0 < piece.y1:
+        y1 = next((y for y in range(piece.y1, y0 if images == 1 else piece.y1 - 1, -1)
+                   if _allowed(layer, y0, y, config, rows, images)), None)
+        if y1 is None:
+            geo = geometry(layer, config)
+            least = 2 if layer.halved else 1
+            if images > 1 or isinstance(layer.x_op, I.GlobalSum):
+                least = geo.height
+            count = f"{images} images x " if images > 1 else ""
+            raise DoesNotFit(
+                f"partial sums of {count}{least} rows x {geo.n_x} groups exceed "
+                f"{config.psum_depth} words",
+                where=layer.name,
+                hint=f"plan with psum_depth {images * least * geo.n_x}",
+            )
+        each = _groups_a_copy(layer, config)
+        for copy in range(layer.repeats):  # of the residual, read from its start each time
+            yield Piece(piece.layer, y0, y1, copy * each, (copy + 1) * each, 0, images)
+        y0 = y1
 
 
 def _groups_a_copy(layer: Layer, config: EngineConfig) -> int:
@@ -280,11 +319,12 @@ def _groups_a_copy(layer: Layer, config: EngineConfig) -> int:
     return n_og // layer.repeats
 
 
-def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows) -> bool:
+def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
+             images: int) -> bool:
     geo = geometry(layer, config)
     if layer.stem and y1 - y0 > 1:  # the stem hands over row by row
         return False
-    if geo.n_ig > 1 and (y1 - y0) * geo.n_x > config.psum_depth:
+    if geo.n_ig > 1 and images * (y1 - y0) * geo.n_x > config.psum_depth:
         return False
     if isinstance(layer.x_op, I.GlobalSum) and (y0, y1) != (0, geo.height):
         return False

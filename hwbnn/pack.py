@@ -29,9 +29,6 @@ NO_EXPONENT = 7  # a slope of 1 in the shift form: 7 - exponent 0
 def pack(program: Program) -> dict[str, list[int]]:
     """Words of every memory that has contents; all others start as zeros."""
     config = program.config
-    for step in program.steps:
-        if step.batch != 1:
-            raise ValueError(f"{step.name}: engines run one image per load, not {step.batch}")
     images: dict[str, list[int]] = {
         name: [] for name in ("weights", "dense_weights", "constants", "codebooks")
     }

@@ -46,6 +46,7 @@ class Options:
     plan: str | None = None
     target_fps: float | None = None
     max_luts: int | None = None
+    batch: int = 1
     cache: bool = True
 
     def n_frames(self) -> int:
@@ -57,7 +58,7 @@ class Options:
 OPTIONS = {
     "check": ("family", "model", "rprelu", "feature_bits", "one_bit"),
     "evaluate": ("frames",),
-    "plan": ("board", "device", "target_fps", "max_luts", "freq"),
+    "plan": ("board", "device", "target_fps", "max_luts", "freq", "batch"),
     "rtl": (),
     "verify": ("frames",),
     "build": ("freq", "seed"),

@@ -5,6 +5,7 @@ import dataclasses
 from rtl_gen.engine.config import EngineConfig
 
 from .allocate import Region, first_fit
+from .batches import Batches
 from .geometry import bit_plane, geometry, x_planes, x_row_words
 from .layers import Layer
 from .order import Rows
@@ -18,7 +19,7 @@ class Placement:
     memory; how many rows of each are kept; and how many words each memory needs.
 
     Row ``y`` of a map of which ``R`` rows are kept lies where row ``y % R`` of a whole map would
-    (bit maps: R rounded up to the row banks).
+    (bit maps: R rounded up to the row banks). Images of a batch lie below each other.
     """
 
     features: dict[str, int]
@@ -37,12 +38,14 @@ class Phases:
     """Which layers run when, as times: the leading ``prefix`` layers run interleaved, at one time.
 
     With ``overlap`` the layers from that one on run at the same time as the leading ones, of the
-    frame after theirs: a value made late and read early lives over the turn of the loop.
+    frame after theirs: a value made late and read early lives over the turn of the loop. What a
+    layer makes for one that waits for more images of a batch lives while all before that one run.
     """
 
     prefix: int
     overlap: int | None
     count: int
+    batches: Batches
 
     def time(self, i: int) -> int:
         """When layer ``i`` runs; with ``overlap`` the leading ones from the start of the end on."""
@@ -57,6 +60,8 @@ class Phases:
     def live(self, first: int, last: int) -> frozenset[int]:
         """Times from layer ``first`` to the layer ``last`` that reads what it made."""
         start, end = self.time(first), self.time(last)
+        if self.batches.crosses(first, last):
+            return frozenset(range(end + 1))
         if self.overlap is None or first >= self.prefix:
             return frozenset(range(start, end + 1))
         # the leading layers run beside all of the end; what they hand on lives over the turn

@@ -35,21 +35,23 @@ def plan(
     target_fps: float | None = None,
     max_luts: int | None = None,
     freq_mhz: float | None = None,
+    batch: int = 1,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """The best machine within the board's budget.
 
     With ``target_fps`` the smallest that reaches it, with ``max_luts`` the fastest within so many
     TRELLIS_COMB; with neither, the one with the least cycles times the root of its LUTs among
-    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. Raises
+    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. With a
+    ``batch`` layers whose weights come slowly run for several of so many images at once. Raises
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.
     """
     most = round(board.budget.comb * LUT_SHARE)
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
-    if extract_layers(graph)[0].stem:
+    if extract_layers(graph)[0].stem or batch > 1:
         return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
-                              clock=clock, target_fps=target_fps, progress=progress)
+                              clock=clock, target_fps=target_fps, batch=batch, progress=progress)
     luts = min(max_luts or DEFAULT_LUTS, most)
     base = make(graph, Shape(16, 4, 1, 4))
     candidates, nearest = [], None

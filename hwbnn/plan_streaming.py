@@ -1,6 +1,7 @@
 """Machines for large networks: weights off chip, the beginning of ImageNet ones depth-first."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from .errors import DoesNotFit, UserError
@@ -8,6 +9,7 @@ from .ir import Graph
 from .layers import extract_layers
 from .machine import Plan, excess, excess_text, make
 from .order import depth_first
+from .plan_batch import fitting_levels
 from .schedule import schedule
 from .shape import Shape
 
@@ -18,16 +20,18 @@ SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4)
 WIDE = ((88, 8, 8),)  # for 1x1 layers, which take six channel words at once: 512 channels
 BANDS = (4, 2)
 FINALISTS = 6
+BATCH_FINALISTS = 2  # by an estimate: the schedule of a batch is long
 
 
 def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: float | None,
-                   progress: Callable[[str], None] = lambda line: None) -> Plan:
+                   batch: int = 1, progress: Callable[[str], None] = lambda line: None) -> Plan:
     """The fastest machine of ``luts``, or the smallest that reaches ``target_fps``.
 
     Weights stay on chip where they fit. Raises DoesNotFit, by how much.
     """
     found, nearest = [], None
-    for candidate in _candidates(graph, board, luts):
+    candidates = _candidates if batch == 1 else functools.partial(_batched, batch=batch)
+    for candidate in candidates(graph, board, luts):
         over = excess(candidate.estimate, board.budget, luts)
         if not over:
             found.append(candidate)
@@ -41,20 +45,27 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
         hint = "raise --max-luts" if "comb" in nearest else ""
         if "ebr" in nearest:
             hint = "narrower maps need fewer block RAMs: try --feature-bits 12"
+            if batch > 1:
+                hint = "fewer images need fewer block RAMs: try a smaller --batch"
         raise DoesNotFit(*excess_text(nearest, board), hint=hint)
     best, tried = None, []
     for made in found:
-        interval = schedule(made.program, frames=2).interval
+        interval = schedule(made.program, frames=2 * batch).interval
         name = f"{_shape(made)} band {made.recipe['band']} overlap {made.recipe['overlap']}"
         tried.append({"shape": name, "const_words": made.recipe["const_words"],
                       "interval": interval, **dataclasses.asdict(made.estimate)})
-        progress(f"{name}: {interval:,} cycles a frame, about {made.estimate.comb:,} LUTs")
-        reaches = target_fps is not None and clock / interval >= target_fps
+        if batch > 1:
+            name += f" batch {made.recipe['batch']}"
+            tried[-1]["shape"] = name
+        what = "frame" if batch == 1 else f"batch of {batch}"
+        progress(f"{name}: {interval:,} cycles a {what}, about {made.estimate.comb:,} LUTs")
+        reaches = target_fps is not None and clock * batch / interval >= target_fps
         rank = (0, made.estimate.comb) if reaches else (1, interval)
         if best is None or rank < best[0]:
             best = (rank, made)
     if target_fps and best[0][0]:
-        raise DoesNotFit(f"{target_fps:g} frames/s is out of reach: about {clock / best[0][1]:.0f} "
+        raise DoesNotFit(f"{target_fps:g} frames/s is out of reach: about "
+                         f"{clock * batch / best[0][1]:.0f} "
                          f"at {clock / 1e6:g} MHz (estimate)", where=board.name)
     return dataclasses.replace(best[1], tried=tried)
 
@@ -82,6 +93,41 @@ def _candidates(graph: Graph, board, luts: int):
                         yield made
                         if not excess(made.estimate, board.budget, luts):
                             break
+
+
+def _batched(graph: Graph, board, luts: int, batch: int) -> list[Plan]:
+    """Machines for a batch, the fastest few by estimate."""
+    layers = extract_layers(graph)
+    first = max(1, int(layers[0].stem) * depth_first(layers))
+    found: list[tuple[int, Plan]] = []
+    nearest: list[tuple[float, Plan]] = []
+
+    def over(made: Plan) -> dict:
+        return excess(made.estimate, board.budget, luts)
+
+    wide = WIDE if any(layer.pointwise for layer in layers) else ()
+    for channels, lanes, dense in (*wide, *SHAPES):
+        shape = Shape(channels, lanes, 1, dense)
+        for band in (min(BANDS),) if layers[0].stem else (0,):
+            for stream in (False, True):
+                recipe = {"band": band, "stream": stream}
+                one = _fitting(graph, board, shape, **recipe, overlap=None)
+                if one is None:
+                    continue
+                if over(one):
+                    nearest.append((_size(over(one)), one))
+                    continue
+                for cycles, made in fitting_levels(
+                        layers, one.config, batch, first,
+                        lambda each, shape=shape, recipe=recipe: _fitting(
+                            graph, board, shape, **recipe, overlap=None, batch=each), over):
+                    if over(made):
+                        nearest.append((_size(over(made)), made))
+                    else:
+                        found.append((cycles, made))
+    chosen = found or nearest
+    chosen.sort(key=lambda pair: pair[0])
+    return [made for _rank, made in chosen[:BATCH_FINALISTS]]
 
 
 def _overlaps(layers, prefix: int):

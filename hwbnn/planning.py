@@ -21,9 +21,12 @@ def choose(graph: Graph, options, board, progress=lambda line: None):
     from .plan import plan
 
     if options.plan:
+        if options.batch > 1:
+            raise UserError("a plan has its own batch", where=f"--batch {options.batch}",
+                            hint=f"change 'batch' in {options.plan}")
         return _given(Path(options.plan), graph)
     limits = {"target_fps": options.target_fps, "max_luts": options.max_luts,
-              "freq_mhz": options.freq}
+              "freq_mhz": options.freq, "batch": options.batch}
     try:
         return plan(graph, board, **limits, progress=progress)
     except DoesNotFit as error:
@@ -101,6 +104,7 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
             ],
         },
         "steps": steps,
+        "batch": predicted.images,
         "latency": predicted.latency,
         "interval": predicted.interval,
         "image_bytes": first[0] * first[1] * first[2],
@@ -120,6 +124,8 @@ def _machine_text(config) -> str:
         more += f" Stem: {config.stem.macs} multiplications a cycle, two on each multiplier."
     if config.streams:
         more += " Weights are streamed from SDRAM."
+    if config.batch > 1:
+        more += f" Layers run for up to {config.batch} images with one load of weights."
     if config.overlap:
         more += " The end of a frame runs between the beginning of the next."
     return (

@@ -5,8 +5,18 @@ import dataclasses
 from rtl_gen.engine.config import COORDINATE_BITS, POINT_WORDS, ROW_BANKS, EngineConfig
 from rtl_gen.engine.xmap import XMode
 
+from .batches import Batches
 from .errors import DoesNotFit, UnsupportedError
-from .geometry import Geometry, bit_plane, bit_slots, bit_words, ceil_div, geometry, x_row_words
+from .geometry import (
+    Geometry,
+    bit_plane,
+    bit_slots,
+    bit_words,
+    ceil_div,
+    geometry,
+    x_row_words,
+    x_rows,
+)
 from .layers import Layer
 from .ops import int_ops as I
 from .order import Piece, depth_first, image_rows, kept_rows, pieces
@@ -22,7 +32,7 @@ NO_BORDER = (1 << COORDINATE_BITS) - 1  # sides of a map that no window reaches 
 class Step:
     """One descriptor: a layer over the rows ``y0 <= y < y1``, ``batch`` images per weight load.
 
-    Engines so far run one image per weight load; the packer refuses a program with another batch.
+    The images are those of the program's batch from ``image`` on, and lie below each other.
     ``fields`` fills `EngineConfig.step_layout`, ``load`` fills `load_layout` (None where the step
     loads no weights). It computes ``n_og`` of
     the layer's ``of_og`` output groups from ``g0`` on; ``lag`` says how many frames it is behind
@@ -41,6 +51,8 @@ class Step:
     g0: int = 0
     of_og: int = 0
     lag: int = 0
+    image: int = 0
+    of_images: int = 1
 
     @property
     def streamed(self) -> bool:
@@ -56,12 +68,19 @@ class Step:
     def name(self) -> str:
         rows = "" if self.y1 - self.y0 == self.layer.out_shape[1] else f"[{self.y0}:{self.y1}]"
         part = "" if self.n_og == self.of_og else f"[og {self.g0}:{self.g0 + self.n_og}]"
-        return self.layer.name + rows + part
+        images = ""
+        if self.batch < self.of_images:
+            last = self.image + self.batch - 1
+            images = f"[image {self.image}" + (f" to {last}]" if self.batch > 1 else "]")
+        return self.layer.name + rows + part + images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """Steps in order, with the placement they refer to and the words the tables take."""
+    """Steps in order, with the placement they refer to and the words the tables take.
+
+    A turn computes ``batches.images`` images.
+    """
 
     config: EngineConfig
     layers: list[Layer]
@@ -69,15 +88,19 @@ class Program:
     placement: Placement
     steps: list[Step]
     needed: dict[str, int]
+    batches: Batches
 
 
 def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput, *,
-            band: int = 0, halvings: int = 1, overlap: int | None = None) -> Program:
+            band: int = 0, halvings: int = 1, overlap: int | None = None,
+            batch=None) -> Program:
     """Steps of all layers; with ``band`` the leading ones depth-first, so many rows at a time.
 
     ``halvings`` says how deep they go (see `depth_first`).
 
     With ``overlap`` the layers from that one on run between the leading ones of the next frame.
+    With ``batch``, pairs (layer number, images), layers run for several images at once from those
+    on (see `Batches`).
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
     """
     if band % 2:
@@ -89,8 +112,12 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
                          hint=f"choose {prefix} to {len(layers) - 1}")
     if overlap is not None:
         _check_overlap(layers, prefix, overlap)
-    rows = kept_rows(layers, prefix, band)
-    phases = Phases(prefix, overlap, len(layers))
+    batches = Batches.of(layers, batch, prefix)
+    if overlap is not None and batches.images > 1:
+        raise DoesNotFit("frames of a batch do not overlap", where="plan",
+                         hint="choose a batch or overlap")
+    rows = kept_rows(layers, prefix, band, batches)
+    phases = Phases(prefix, overlap, len(layers), batches)
     placement = place(layers, config, rows, phases)
     if config.shared_x:
         _check_shared(layers, placement)
@@ -102,10 +129,10 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         tables[kind] += words
     steps: list[Step] = []
     psum = 2
-    for piece in _ordered(layers, config, rows, prefix, band, overlap):
+    for piece in _ordered(layers, config, rows, prefix, band, overlap, batches):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
-        groups = (piece.y1 - piece.y0) * geo.n_x
+        groups = piece.images * (piece.y1 - piece.y0) * geo.n_x
         psum = max(psum, groups if geo.n_ig > 1 else 2)
         addresses = base[piece.layer]
         fields = _fields(layer, geo, config, placement, input_op, piece)
@@ -115,13 +142,16 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
             per_group = config.lanes * config.const_words
             fields["const_addr"] = addresses["constants"] + piece.g0 * per_group
         load = _load(layer, geo, config, addresses, piece, streamed[piece.layer])
-        steps.append(Step(layer, piece.y0, piece.y1, 1, piece.g1 - piece.g0, geo.n_ig, groups,
-                          fields, load, piece.g0, geo.n_og, phases.lag(piece.layer)))
+        steps.append(Step(layer, piece.y0, piece.y1, piece.images, piece.g1 - piece.g0, geo.n_ig,
+                          groups, fields, load, piece.g0, geo.n_og, phases.lag(piece.layer),
+                          piece.image, batches.images))
     steps[-1].fields["last"] = 1
     [step for step in steps if step.load][-1].load["last"] = 1
     [step for step in steps if step.layer.is_output][-1].fields["result"] = 1
     if config.stem is None:
-        _image_fields([step for step in steps if step.layer.from_image], rows.image)
+        for image in range(batches.images):
+            _image_fields([step for step in steps if step.layer.from_image
+                           and step.image == image], rows.image)
     image_row = bit_words(input_op.shape[2], config)
     needed = tables | placement.needed | {
         "psum": psum,
@@ -130,9 +160,9 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         "loads": sum(step.load is not None for step in steps),
         "pool": max((geometry(x, config).n_x // 2 for x in layers
                      if x.halved), default=1),
-        "logits": layers[-1].out_shape[0],
+        "logits": batches.images * layers[-1].out_shape[0],
     }
-    return Program(config, layers, input_op, placement, steps, needed)
+    return Program(config, layers, input_op, placement, steps, needed, batches)
 
 
 def _image_fields(steps: list[Step], kept: int) -> None:
@@ -154,9 +184,9 @@ def _image_fields(steps: list[Step], kept: int) -> None:
         gone += released
 
 
-def _ordered(layers, config, rows, prefix, band, overlap) -> list[Piece]:
+def _ordered(layers, config, rows, prefix, band, overlap, batches) -> list[Piece]:
     """All pieces in the order of the program."""
-    found = list(pieces(layers, config, rows, prefix, band))
+    found = list(pieces(layers, config, rows, prefix, band, batches))
     if overlap is None:
         return found
     front = [q for p in found if p.layer < prefix for q in split(p, layers[p.layer], config)]
@@ -231,6 +261,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         "n_og": piece.g1 - piece.g0 - 1,
         "n_ig": geo.n_ig - 1,
         "n_y": y1 - y0 - 1,
+        "batch": piece.images - 1,
         "n_x": geo.n_x - 1,
         "w_out": layer.out_shape[2],
         "prescale": config.prescales.index(layer.affine.pre) if not layer.binary else 0,
@@ -238,25 +269,29 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
     }
     if not layer.stem:
         f |= {"h_in": h_in, "w_in": w_in, "stride2": int(op.stride == 2 and not layer.from_x)}
-        f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
-    if layer.pointwise:
-        f |= _point_rows(layer, config, placement, y0)
-    elif layer.binary or layer.from_image:
-        f |= _window_rows(layer, config, placement, y0 * op.stride)
-    if layer.from_x:
-        f |= _dense_rows(layer, config, placement, y0)
+        f["row0"] = y0 * op.stride
     rows = placement.rows
+    source = rows.row(layer.source, piece.image, y0, h_in)
+    if layer.pointwise:
+        f |= _point_rows(layer, config, placement, source)
+    elif layer.binary or layer.from_image:
+        centre = rows.row(layer.source, piece.image, y0 * op.stride, h_in)
+        f |= _window_rows(layer, config, placement, centre)
+    if layer.from_x:
+        f |= _dense_rows(layer, config, placement, source)
     if layer.residual:
         f["residual"] = 1
         kept = rows.kept(layer.residual)
+        row = rows.row(layer.residual, piece.image, y0, layer.out_shape[1])
         f["f_step"] = kept * geo.n_x_map
-        f["f_read"] = placement.residual(layer.residual) + y0 % kept * geo.n_x_map
+        f["f_read"] = placement.residual(layer.residual) + row % kept * geo.n_x_map
         f["f_read"] += piece.g0 % (geo.n_og // layer.repeats) * f["f_step"]
     if layer.stored:
         kept = rows.features[layer.value]
         f["f_store"] = 1
         f["f_step"] = kept * geo.n_x_map
-        f["f_write"] = placement.features[layer.value] + y0 % kept * geo.n_x_map
+        row = rows.row(layer.value, piece.image, y0, layer.out_shape[1])
+        f["f_write"] = placement.features[layer.value] + row % kept * geo.n_x_map
         f["f_write"] += piece.g0 * f["f_step"]
     if layer.bits:
         f |= _bit_rows(layer, config, placement, piece)
@@ -278,7 +313,8 @@ def _window_rows(layer, config, placement, row0: int) -> dict[str, int]:
     if layer.binary:
         source, base = placement.bits[layer.source]
         slots = bit_slots(placement.rows.bits[layer.source])
-    f = {"source": source, "plane": base, "row_step": row, "row_last": (slots - 1) * row,
+    f = {"top0": (row0 - 1) % ROW_BANKS,
+         "source": source, "plane": base, "row_step": row, "row_last": (slots - 1) * row,
          "cg_step": slots * row if layer.binary else 0}
     for window_row in range(row0 - 1, row0 + 2):
         # above the map, where the border masks what is read: the row before a bank's first one
@@ -310,7 +346,7 @@ def _dense_rows(layer, config, placement, y0: int) -> dict[str, int]:
 
 
 def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
-    y0 = piece.y0
+    y0 = placement.rows.row(layer.bits, piece.image, piece.y0, layer.out_shape[1])
     row, slots, _planes = bit_plane(layer, placement.rows.bits[layer.bits], config)
     buffer, address = placement.bits[layer.bits]
     word, start = divmod(piece.g0 * config.lanes, config.channels_in)
@@ -342,4 +378,5 @@ def _x_write(layer, config, placement, piece: Piece) -> dict[str, int]:
     elif isinstance(layer.x_op, I.GlobalSum):
         f |= {"x_mode": XMode.SUM, "gsum": config.gsum_shifts.index(layer.x_op.shift)}
         first = 0
+    first = placement.rows.row(layer.x, piece.image, first, x_rows(layer))
     return f | {"x_write": address + first % kept * row}

@@ -51,13 +51,15 @@ class Schedule:
     ``latency`` from the frame's start to its logits, ``interval`` between starts of frames that
     follow each other, ``steps`` of the turn of the program in which the last predicted frame begins
     (a scan of logits within a turn counts to the step behind it), ``frames`` the latency of each
-    predicted frame, ``result`` cycles of the scan of the logits.
+    predicted frame, ``result`` cycles of the scan of the logits. Of a batch of ``images`` all
+    frames start together; the latency is the last one's, the interval that of batches.
     """
 
     steps: list[StepCycles]
     frames: list[int]
     result: int
     interval: int
+    images: int = 1
 
     @property
     def latency(self) -> int:
@@ -195,7 +197,7 @@ class _Image:
     def __init__(self, program: Program):
         config, kept = program.config, program.placement.rows.image
         _c, self.height, width = program.input_op.shape
-        self.exact = config.streams or kept < self.height
+        self.exact = config.streams or kept < self.height or program.batches.images > 1
         self.times = ImageTimes(self.height, width, kept, _first_step(config) + 2)
         self.gone = 0  # rows released, over all frames
 
@@ -241,8 +243,9 @@ class _Constants:
         self._load(leave + 1)
 
 
-def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
-    """Predict ``frames`` frames back to back; the last one is the steady state.
+def schedule(program: Program, *, frames: int | None = None, source=None) -> Schedule:
+    """Predict ``frames`` frames back to back, 3 batches if not given; the last one is the steady
+    state. An incomplete batch is predicted whole.
 
     ``source`` delivers a streaming machine's weights: its ``take(earliest, count)`` gives the cycle
     in which the last of the next ``count`` 16-bit words is taken, as ``ReadStream`` does.
@@ -264,7 +267,9 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
     scan = _scan(program)
     lag = max(step.lag for step in program.steps)
     following_ready = 0
-    for turn in range(frames + lag):
+    batch = program.batches.images
+    complete = 3 if frames is None else -(-frames // batch)
+    for turn in range(complete + lag):
         steps = []
         for step in program.steps:
             free = taken = max(cycle, following_ready)
@@ -285,14 +290,15 @@ def schedule(program: Program, *, frames: int = 3, source=None) -> Schedule:
             steps.append(_account(step, config, finish + 1 - begun, wait, taken - free))
             begun = cycle = finish + 1
             if step.fields.get("result"):
-                cycle += scan
-                if turn >= lag:
-                    done.append(cycle - 1)
+                for number in range(batch):
+                    cycle += scan + (number > 0)  # a cycle between two scans
+                    if turn >= lag:
+                        done.append(cycle - 1)
         turns.append(steps)
-    latencies = [at - starts[frame] for frame, at in enumerate(done)]
+    latencies = [at - starts[frame // batch] for frame, at in enumerate(done)]
     follows = not lag and not (image and image.exact)  # a frame starts as the one before it ends
     interval = latencies[-1] + 1 if follows else starts[-1] - starts[-2]
-    return Schedule(turns[frames - 1], latencies, scan, interval)
+    return Schedule(turns[complete - 1], latencies, scan, interval, batch)
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
@@ -331,7 +337,7 @@ def _capacity(step: Step, config) -> int:
 def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> StepCycles:
     compute = step.groups * step.n_og * step.n_ig
     layer = step.layer
-    share = (step.y1 - step.y0) / layer.out_shape[1] * step.n_og / step.of_og
+    share = step.batch * (step.y1 - step.y0) / layer.out_shape[1] * step.n_og / step.of_og
     if wait * 10 > cycles:
         per_group = step.n_ig * step.groups
         bound = "constants" if per_group < config.lanes * config.const_words else "weights"

@@ -47,7 +47,7 @@ class Shape:
 
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
            band: int = 0, halvings: int = 1, logic_pairs: int = 0, stream: bool = False,
-           overlap: int | None = None) -> Program:
+           overlap: int | None = None, batch=None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Widths come from the graph's ranges, depths from the program's placement. ``band`` rows at a
@@ -55,7 +55,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     ``halvings`` times; ``logic_pairs`` of the
     stem's multipliers are made of LUTs. With ``stream`` the weights of all layers but those come
     from off-chip memory. With ``overlap`` the layers from that one on run between the leading ones
-    of the next frame.
+    of the next frame. ``batch`` says from which layers on several images run at once
+    (see `hwbnn.program.program`).
     """
     layers = extract_layers(graph)
     types = graph.types()
@@ -68,6 +69,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         stem=stem,
         pointwise=any(layer.pointwise for layer in layers),
         overlap=overlap is not None,
+        batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         shared_x=_shared_x(layers, shape),
@@ -83,7 +85,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
-    order = {"band": band, "halvings": halvings, "overlap": overlap}
+    order = {"band": band, "halvings": halvings, "overlap": overlap, "batch": batch}
     fitted = _fit(layers, wide, graph_input(graph).op, order)
     if not stream:
         return fitted
@@ -195,7 +197,7 @@ def _feature_bits(graph: Graph) -> int:
 
 
 def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier",
-                    mobile: bool = False) -> EngineConfig:
+                    mobile: bool = False, batch: int = 1) -> EngineConfig:
     """An engine of ``shape`` for any small network: wide menus and memories, nothing derived.
 
     A ``mobile`` one computes 1x1 binary convolutions, adds pooled maps, and has shortcuts that
@@ -205,6 +207,7 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
         **dataclasses.asdict(shape),
         id_bits=id_bits,
         rprelu=rprelu,
+        batch=batch,
         pointwise=mobile,
         shared_x=mobile,
         sampled=mobile,
@@ -227,8 +230,8 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
     )
 
 
-def on_machine(graph: Graph, config: EngineConfig) -> Program:
-    """The program of ``graph`` for an engine that exists already.
+def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
+    """The program of ``graph`` for an engine that exists already, with a ``batch`` as of `derive`.
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
@@ -255,7 +258,10 @@ def on_machine(graph: Graph, config: EngineConfig) -> Program:
         missing = set(needs[name]) - set(getattr(config, name))
         if missing:
             raise DoesNotFit(f"needs {name} {sorted(missing)}, which the engine does not offer")
-    result = program(layers, config, graph_input(graph).op)
+    result = program(layers, config, graph_input(graph).op, batch=batch)
+    if result.batches.images > config.batch:
+        raise DoesNotFit(f"a batch of {result.batches.images} images, the engine takes "
+                         f"{config.batch}")
     for memory, words in result.needed.items():
         available = getattr(config, DEPTHS[memory])
         if words > available:

@@ -108,8 +108,9 @@ def verified(doc: dict) -> str:
     sim, perf = doc["simulation"], doc["performance"]
     cycles = from_json(perf["latency"]["rtl-sim"])
     frames = "1 frame" if sim["frames"] == 1 else f"{sim['frames']} frames"
+    what = f"batch of {perf['batch']}" if "batch" in perf else "frame"
     return (f"{frames} ({sim['images']}): {sim['words_compared']:,} memory words and "
-            f"every logit equal; {show(cycles)} cycles a frame, as predicted\n")
+            f"every logit equal; {show(cycles)} cycles a {what}, as predicted\n")
 
 
 def inferred(found, out: str | None) -> str:

@@ -30,6 +30,8 @@ def require(options, wanted: tuple[str, ...]) -> None:
     from . import tools
     from .build import get_board
 
+    if options.batch > 1 and "build" in wanted:
+        raise _no_bitstream(options.batch)
     get_board(options.board, options.device)
     for option in ("checkpoint", "calib", "images", "eval", "plan"):
         path = getattr(options, option)
@@ -40,6 +42,12 @@ def require(options, wanted: tuple[str, ...]) -> None:
     for stage in wanted:
         for tool in needs.get(stage, ()):
             tools.find(tool)
+
+
+def _no_bitstream(batch: int) -> UnsupportedError:
+    """The host link hands over one image's logits before it takes the next image."""
+    return UnsupportedError("the host link of a bitstream takes one image at a time",
+                            where=f"batch {batch}", hint="add --stop-after verify")
 
 
 # -- check ---------------------------------------------------------------------------------------
@@ -238,14 +246,16 @@ def verify(run):
     folder = clear(run.folder / "sim")
     run.progress.line("building the simulator")
     simulator = network.build_simulator(chosen.config)
-    run.progress.line(f"simulating {len(images)} frames")
-    result = network.simulate(chosen.program, graph, images.x, simulator=simulator, folder=folder)
-    predicted = schedule(chosen.program, frames=len(images))
+    x = network.whole_batches(images.x, chosen.program)
+    run.progress.line(f"simulating {len(x)} frames")
+    result = network.simulate(chosen.program, graph, x, simulator=simulator, folder=folder)
+    predicted = schedule(chosen.program, frames=len(x))
     compare_cycles(predicted, result)
     files = standalone.write(folder, chosen.config)
     facts = {
         "images": images.source,
-        "frames": len(images),
+        "frames": len(x),
+        "batch": predicted.images,
         "cycles": list(map(int, result.cycles)),
         "starts": list(map(int, result.starts)),
         "step_ends": [list(map(int, steps)) for steps in result.steps],
@@ -288,6 +298,8 @@ def build(run):
 
     options = run.options
     graph, chosen = Graph.load(run.folder.root), load_plan(run)
+    if chosen.config.batch > 1:
+        raise _no_bitstream(chosen.config.batch)
     board = flow.get_board(options.board, options.device)
     c, h, w = input_shape(graph)
     setting = fastest_setting(board.clock_hz, (options.freq or DEFAULT_MHZ) * 1e6)

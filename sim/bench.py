@@ -99,33 +99,36 @@ async def network(dut):
     feeder = cocotb.start_soon(feed(dut, more, run["stall"], rng))
     problems: list[dict] = []
     compared = 0
-    lags, lag = run["lags"], max(run["lags"])
+    lags, lag, batch = run["lags"], max(run["lags"]), run["batch"]
     frames, ends = [], []
-    for turn in range(len(images) + lag):
+    for turn in range(len(images) // batch + lag):
         step_ends = []
         for step, behind in enumerate(lags):
             await with_timeout(RisingEdge(dut.o_step_done), STEP_NS, "ns")
             step_ends.append(round((get_sim_time("ns") - starts[turn]) / PERIOD_NS))
-            frame = turn - behind
-            if not 0 <= frame < len(images):
+            begun = turn - behind  # the turn in which the frames of this step began
+            if not 0 <= begun < len(images) // batch:
                 continue
-            compared += compare(dut, vectors, frame, step, run["memories"], problems)
-            if step != run["result"]:
-                continue
-            await with_timeout(RisingEdge(dut.o_done), STEP_NS, "ns")
-            await FallingEdge(dut.clk)
-            logits = memory(dut, run["logits"])
-            frames.append(
-                {
-                    "cycles": int(dut.o_cycles.value),
-                    "start": round(starts[frame] / PERIOD_NS),
-                    "class": int(dut.o_class.value),
-                    "logits": [logits[i].value.to_signed() for i in range(run["classes"])],
-                }
-            )
+            first, count = run["images"][step]
+            for image in range(first, first + count):
+                frame = begun * batch + image
+                compared += compare(dut, vectors, frame, step, run["memories"], problems)
+            for image in range(batch if step == run["result"] else 0):
+                await with_timeout(RisingEdge(dut.o_done), STEP_NS, "ns")
+                await FallingEdge(dut.clk)
+                logits = memory(dut, run["logits"])
+                places = range(image * run["classes"], (image + 1) * run["classes"])
+                frames.append(
+                    {
+                        "cycles": int(dut.o_cycles.value),
+                        "start": round(starts[begun] / PERIOD_NS),
+                        "class": int(dut.o_class.value),
+                        "logits": [logits[i].value.to_signed() for i in places],
+                    }
+                )
         ends.append(step_ends)
-    for frame, step_ends in zip(frames, ends, strict=False):
-        frame["steps"] = step_ends
+    for number, frame in enumerate(frames):
+        frame["steps"] = ends[number // batch]
     feeder.cancel()
     monitor.cancel()
     result = {"frames": frames, "words_compared": compared, "problems": problems}

@@ -14,7 +14,7 @@ from cocotb_tools.runner import Verilator, get_results
 from hwbnn import golden, tools
 from hwbnn.cache import default_folder
 from hwbnn.emit import emit, verilog_for_sim
-from hwbnn.errors import Mismatch, ToolError
+from hwbnn.errors import Mismatch, ToolError, UserError
 from hwbnn.ir import Graph
 from hwbnn.layout import expected_words, locate
 from hwbnn.memory_files import hex_text
@@ -25,7 +25,8 @@ from rtl_gen.engine.top import Engine
 
 from .accelerator import accelerator_sources
 
-__all__ = ["NetworkRun", "build_simulator", "simulate", "write_vectors"]
+__all__ = ["NetworkRun", "build_simulator", "simulate", "whole_batches",
+           "write_vectors"]
 
 # where each memory sits in the engine's hierarchy
 MEMORY_PATHS = {"features": "features", "logits": "result.logits"}
@@ -36,8 +37,8 @@ class NetworkRun:
     """What a simulation of N images gave (path: rtl-sim), all of it equal to the golden executor.
 
     ``logits`` (N, classes) int64, ``classes`` (N,), ``cycles`` per frame from start to logits,
-    ``starts`` the cycle each frame starts in, ``steps`` (N, steps) the cycle of the frame in which
-    each step's results are stored, ``words_compared`` memory words compared, ``seconds`` run time.
+    ``starts`` the cycle each frame starts in, or each batch, ``steps`` (N, steps) the cycle of the
+    frame in which each step's results are stored, ``words_compared`` memory words compared.
     """
 
     logits: np.ndarray
@@ -162,11 +163,18 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
     arrays: dict[str, np.ndarray] = {"images": images}
     names: set[str] = set()
     results, n_words = [], 0
+    batch = program.batches.images
+    if len(images) % batch:
+        raise UserError(f"{len(images)} images are no whole batches of {batch}", where="simulation")
     for frame in range(len(images)):  # one at a time: all values of a large one take 600 MB
         values, result = golden.run_one(graph, images[frame])
         results.append(result)
+        image = frame % batch
         for number, step in enumerate(program.steps):
-            expected = {k: v for k, v in expected_words(program, step, values).items() if v}
+            if not step.image <= image < step.image + step.batch:
+                continue
+            found = expected_words(program, step, values, image)
+            expected = {k: v for k, v in found.items() if v}
             if not expected and not step.fields.get("result"):
                 raise Mismatch("the step leaves nothing to compare", where=step.layer.name)
             for memory, words in expected.items():
@@ -183,6 +191,8 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
         json.dumps(
             {
                 "lags": [step.lag for step in program.steps],
+                "batch": batch,
+                "images": [[step.image, step.batch] for step in program.steps],
                 "result": next(i for i, s in enumerate(program.steps) if s.fields.get("result")),
                 "classes": program.layers[-1].out_shape[0],
                 "memories": {name: memory_path(name, program.config) for name in sorted(names)},
@@ -195,6 +205,12 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
         )
     )
     return golden.joined(results), n_words
+
+
+def whole_batches(images: np.ndarray, program: Program) -> np.ndarray:
+    """The images, and the first ones again where the last batch has too few."""
+    batch = program.batches.images
+    return images[np.arange(-(-len(images) // batch) * batch) % len(images)]
 
 
 def simulate(
@@ -233,7 +249,7 @@ def simulate(
         np.array([f["logits"] for f in frames], dtype=np.int64),
         np.array([f["class"] for f in frames]),
         [f["cycles"] for f in frames],
-        [f["start"] for f in frames],
+        [f["start"] for f in frames[:: program.batches.images]],
         [f["steps"] for f in frames],
         result["words_compared"],
     )

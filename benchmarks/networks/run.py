@@ -1,6 +1,6 @@
 """Published networks at full size: made, compiled and simulated bit-exact, whole frames.
 
-    python benchmarks/networks/run.py [--work DIR] [--frames N] [NAME ...]
+    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [NAME ...]
 
 Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
 unless every step's memory words, every logit and every cycle are as the integer network and the
@@ -34,13 +34,18 @@ def hwbnn(*arguments: str) -> float:
     return time.monotonic() - start
 
 
-def measure(name: str, work: Path, frames: int) -> dict:
-    """Make, compile and simulate one network; what its report says."""
-    checkpoint, out = work / f"{name}.pth", work / name
+def entry(name: str, batch: int) -> str:
+    """What results are kept under."""
+    return name if batch == 1 else f"{name} batch {batch}"
+
+
+def measure(name: str, work: Path, frames: int, batch: int) -> dict:
+    """Make, compile and simulate one network; what its report says. ``frames`` are batches."""
+    checkpoint, out = work / f"{name}.pth", work / entry(name, batch).replace(" ", "-")
     if not checkpoint.exists():
         hwbnn("models", "synth", name, "-o", str(checkpoint))
-    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--frames", str(frames),
-                    "--stop-after", "verify", "-o", str(out))
+    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--frames", str(frames * batch),
+                    "--batch", str(batch), "--stop-after", "verify", "-o", str(out))
     report = json.loads((out / "report.json").read_text())
     verify = json.loads((out / "sim" / "verify.json").read_text())
     words = (out / "sim" / "sdram.hex").read_text().count("\n")
@@ -52,7 +57,9 @@ def measure(name: str, work: Path, frames: int) -> dict:
                    for s in report["stages"]},
         "machine": report["machine"]["shape"],
         "estimate": {k: v["estimate"]["value"] for k, v in report["resources"].items()},
-        "frames": frames,
+        "frames": frames * batch,
+        "batch": batch,
+        "levels": json.loads((out / "plan.json").read_text())["batch"],
         "interval_rtl_sim": starts[-1] - starts[-2] if frames > 1 else None,
         "latency_rtl_sim": verify["cycles"][-1],
         "words_compared": verify["words_compared"],
@@ -67,13 +74,14 @@ def measure(name: str, work: Path, frames: int) -> dict:
 
 def tables(found: dict) -> str:
     """Markdown of what results.json holds."""
-    heads = ("network", "machine", "cycles between frames, rtl-sim", "latency, rtl-sim",
-             "SDRAM words a frame", "words compared", "seconds")
-    lines = [f"| {' | '.join(heads)} |", "|---|---|---:|---:|---:|---:|---:|"]
+    heads = ("network", "machine", "images a batch", "cycles an image, rtl-sim",
+             "latency of the batch, rtl-sim", "SDRAM words a batch", "words compared", "seconds")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|---:|---:|---:|---:|---:|---:|"]
     for name, r in found.items():
-        lines.append(f"| {name} | {r['machine']} | {r['interval_rtl_sim']:,} | "
-                     f"{r['latency_rtl_sim']:,} | {r['sdram_words']:,} | {r['words_compared']:,} | "
-                     f"{r['seconds']} |")
+        batch = r.get("batch", 1)
+        lines.append(f"| {name} | {r['machine']} | {batch} | {r['interval_rtl_sim'] / batch:,.0f} "
+                     f"| {r['latency_rtl_sim']:,} | {r['sdram_words']:,} | "
+                     f"{r['words_compared']:,} | {r['seconds']} |")
     for name, r in found.items():
         lines += ["", f"### {name}", "",
                   "| layer | cycles, rtl-sim | predicted | compute | wait | drain | bound |",
@@ -92,16 +100,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--work", type=Path, default=HERE / "work")
-    parser.add_argument("--frames", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=2, help="batches to simulate")
+    parser.add_argument("--batch", type=int, default=1, help="images a load of weights may serve")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = HERE / "results.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     for name in given.names:
-        found[name] = measure(name, given.work, given.frames)
+        key = entry(name, given.batch)
+        found[key] = measure(name, given.work, given.frames, given.batch)
         results.write_text(json.dumps(found, indent=1) + "\n")
         (HERE / "results.md").write_text(tables(found))
-        print(f"{name}: {found[name]['interval_rtl_sim']} cycles between frames (rtl-sim)")
+        print(f"{key}: {found[key]['interval_rtl_sim']} cycles between batches (rtl-sim)")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def assemble(records: dict, options: dict) -> dict:
     return doc
 
 
-def _cycles(value: int) -> dict:
+def _cycles(value: float) -> dict:
     return Estimate(value, "cycles", SCHEDULE).to_json()
 
 
@@ -178,17 +178,23 @@ def _resources(plan: dict, build: dict | None) -> dict:
 
 
 def _performance(plan: dict, verify: dict | None, build: dict | None) -> dict:
+    batch = plan.get("batch", 1)  # images that start together, as one interval and latency say
     doc = {
         "latency": {"estimate": _cycles(plan["latency"])},
         "interval": {"estimate": _cycles(plan["interval"])},
     }
     mhz = plan["assumed_mhz"]
-    doc["fps"] = {"estimate": Estimate(mhz * 1e6 / plan["interval"], "frames/s",
+    doc["fps"] = {"estimate": Estimate(batch * mhz * 1e6 / plan["interval"], "frames/s",
                                        f"{mhz:g} MHz assumed / schedule").to_json()}
+    if batch > 1:
+        doc["batch"] = batch
+        doc["per_image"] = {"estimate": _cycles(plan["interval"] / batch)}
     if verify:
         doc["latency"]["rtl-sim"] = _simulated(verify["cycles"][-1])
         if cycles := interval(plan, verify):
             doc["interval"]["rtl-sim"] = _simulated(cycles)
+            if batch > 1:
+                doc["per_image"]["rtl-sim"] = _simulated(cycles / batch)
     if verify and build:
         path = "post-route / rtl-sim"
         for name, mhz, what in (("fmax", build["fmax_mhz"], "post-route Fmax"),
@@ -196,7 +202,7 @@ def _performance(plan: dict, verify: dict | None, build: dict | None) -> dict:
             basis = f"{what} / simulated cycles"
             if cycles:
                 doc[f"fps_at_{name}"] = Measurement(
-                    mhz * 1e6 / cycles, "frames/s", path, basis).to_json()
+                    batch * mhz * 1e6 / cycles, "frames/s", path, basis).to_json()
             doc[f"latency_at_{name}"] = Measurement(
                 verify["cycles"][-1] / mhz, "us", path, f"simulated cycles / {what}").to_json()
         doc["serial"] = {
@@ -221,9 +227,12 @@ def _clock(build: dict) -> dict:
 def _claims(plan: dict, doc: dict) -> dict:
     """The paper's count for this network, and this build's cycles beside it."""
     claim = dict(plan["claim"])
-    claim["cycles"] = doc["performance"]["interval"]
+    perf = doc["performance"]
+    claim["cycles"] = perf.get("per_image", perf["interval"])
     if "interval" in claim.get("plain", {}):
-        claim["plain"] = claim["plain"] | {"interval": _cycles(claim["plain"]["interval"])}
+        plain = claim["plain"]["interval"]
+        plain = plain / perf["batch"] if "batch" in perf else plain
+        claim["plain"] = claim["plain"] | {"interval": _cycles(plain)}
     return claim
 
 

@@ -52,6 +52,9 @@ def _totals(docs: dict[str, dict]) -> Section:
         perf, clock, accuracy = (doc.get(k, {}) for k in ("performance", "clock", "accuracy"))
         add(name, "latency, cycles", *perf["latency"].values())
         add(name, "initiation interval, cycles", *perf["interval"].values())
+        if "batch" in perf:
+            add(name, f"interval of {perf['batch']} images / {perf['batch']}, cycles",
+                *perf["per_image"].values())
         for resource, row in doc["resources"].items():
             add(name, resource, row.get("estimate"), row.get("post-route"))
         add(name, "Fmax, MHz", clock.get("fmax"))
@@ -77,7 +80,8 @@ def _ratios(docs: dict[str, dict]) -> Section:
                   Column("kernel bits", right=True), Column("cycles, estimate", "estimate"),
                   Column("cycles, rtl-sim", "rtl-sim"))
     for name, doc in docs.items():
-        a, b = first["performance"]["interval"], doc["performance"]["interval"]
+        a, b = (perf.get("per_image", perf["interval"])
+                for perf in (first["performance"], doc["performance"]))
         estimate = Estimate(b["estimate"]["value"] / a["estimate"]["value"], "", "schedule")
         simulated = None
         if "rtl-sim" in a and "rtl-sim" in b:

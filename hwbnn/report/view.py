@@ -108,7 +108,11 @@ def _performance(doc: dict) -> Table:
     path = "post-route / rtl-sim"
     table = Table(Column("speed"), Column("estimate", "estimate"), Column("rtl-sim", "rtl-sim"),
                   Column("post-route", "post-route"), Column(path, path), Column("unit"))
-    for name, key in (("latency", "latency"), ("initiation interval", "interval")):
+    of = f" of a batch of {perf['batch']} images" if "batch" in perf else ""
+    for name, key in ((f"latency{of}", "latency"), (f"initiation interval{of}", "interval"),
+                      ("interval an image, batch / images", "per_image")):
+        if key not in perf:
+            continue
         entry = perf[key]
         table.add(name, _get(entry, "estimate"), _get(entry, "rtl-sim"), None, None, "cycles")
     if clock:
@@ -123,7 +127,8 @@ def _performance(doc: dict) -> Table:
             table.add(f"frames per second {name}", None, None, None, _get(perf, f"fps_at_{key}"),
                       "frames/s")
         if f"latency_at_{key}" in perf:
-            table.add(f"latency {name}", None, None, None, _get(perf, f"latency_at_{key}"), "us")
+            table.add(f"latency {name}{of}", None, None, None, _get(perf, f"latency_at_{key}"),
+                      "us")
     return table.without_empty_columns()
 
 
@@ -157,6 +162,9 @@ def _layers(doc: dict) -> Section | None:
                    _get(entry, "in_its_steps", "estimate"), _get(entry, "in_its_steps", "rtl-sim"),
                    _get(entry, "of_the_frame", "estimate"), _get(entry, "of_the_frame", "rtl-sim"))
     section.tables.append(totals.without_empty_columns())
+    if "batch" in doc["performance"]:
+        section.text.append(f"Cycles and MAC are those of a batch of {doc['performance']['batch']} "
+                            "images.")
     section.text.append(
         "A step computes one convolution and everything behind it up to the next. Utilisation is "
         "multiply-accumulates over what the array could do in the same cycles; padded taps count "

@@ -84,6 +84,8 @@ class EngineConfig:
         all weights are on chip.
     overlap : bool
         A turn of the program ends one frame and begins the next: the first result is none.
+    batch : int
+        Most images that a step computes with one load of weights; so many a turn of the program.
     bit_depth, image_depth, feature_depth, x_depth, psum_depth, weight_depth,
     dense_weight_depth, const_depth, codebook_depth, step_depth, load_depth, pool_depth,
     logit_depth : int
@@ -113,6 +115,7 @@ class EngineConfig:
     stem: StemConfig | None = None
     ring_words: tuple[int, ...] = ()
     overlap: bool = False
+    batch: int = 1
     const_words: int = 4
     bit_depth: int = 512
     image_depth: int = 512
@@ -146,6 +149,9 @@ class EngineConfig:
             raise ValueError(f"1x1 convolutions need lanes that divide the {s} channels, not {p}")
         if self.stem is not None and (self.stem.lanes != p or t != 1):
             raise ValueError(f"a stem of {self.stem.lanes} lanes beside {p} lanes of {t} pixels")
+        if self.batch < 1 or (self.batch > 1 and self.overlap):
+            raise ValueError(f"a batch of {self.batch} images"
+                             + " and frames that overlap" * self.overlap)
         if len(self.ring_words) not in (0, len(STREAM_KINDS)):
             raise ValueError(f"ring_words are {len(STREAM_KINDS)} numbers or none")
         if not 1 <= self.id_bits <= 9:
@@ -281,7 +287,8 @@ class EngineConfig:
                 "n_og": 10,  # output channel groups of P, less one
                 "n_ig": 10,  # input groups (S channels, K inputs), less one
                 "n_y": COORDINATE_BITS,  # rows of the range, less one
-                "batch": 3,  # images per weight load, less one; engines so far take one
+                # images per weight load, less one
+                "batch": 3 if self.batch == 1 else _bits(self.batch),
                 "n_x": COORDINATE_BITS,  # groups of T pixels issued per row, less one
                 "h_in": COORDINATE_BITS,
                 "w_in": COORDINATE_BITS,

@@ -17,6 +17,9 @@ class ResultScan(wiring.Component):
     -------
     i_start, i_address, i_last : In
         Scan from this feature word on; index of the last class.
+    i_next, i_step : In, where the configuration has a batch
+        With ``i_start``: the image behind the last one, a feature word on, its logits behind those
+        in the logit memory; words from one group of P classes to the next.
     o_busy, o_read, o_addr, i_word : feature memory read port while busy
     o_done : Out(1)
         Pulse: all logits are stored and ``o_class`` is final.
@@ -45,6 +48,7 @@ class ResultScan(wiring.Component):
                 "i_logit_addr": In(range(config.logit_depth)),
                 "o_logit": Out(signed(config.feature_bits)),
             }
+            | ({"i_next": In(1), "i_step": In(fa)} if config.batch > 1 else {})
         )
 
     def elaborate(self, platform):
@@ -61,10 +65,17 @@ class ResultScan(wiring.Component):
         best = Signal(signed(f))
         value = Signal(signed(f))
         scanning = Signal()
+        place, first, group = index, self.i_address, 1
+        if config.batch > 1:
+            place, image, group = Signal.like(ram.w_addr), Signal.like(self.o_addr), self.i_step
+            first = Signal.like(image)
+            m.d.comb += first.eq(Mux(self.i_next, image + 1, self.i_address))
+            with m.If(scanning):
+                m.d.sync += place.eq(place + 1)
         m.d.comb += [
             value.eq(lanes[:f]),
             ram.w_en.eq(scanning),
-            ram.w_addr.eq(index),
+            ram.w_addr.eq(place),
             ram.w_data.eq(value),
             ram.r_en.eq(~self.o_busy),
             ram.r_addr.eq(self.i_logit_addr),
@@ -77,11 +88,15 @@ class ResultScan(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.i_start):
-                    m.d.sync += [index.eq(0), self.o_addr.eq(self.i_address)]
+                    m.d.sync += [index.eq(0), self.o_addr.eq(first)]
+                    if config.batch > 1:
+                        m.d.sync += image.eq(first)
+                        with m.If(~self.i_next):
+                            m.d.sync += place.eq(0)
                     m.next = "READ"
             with m.State("READ"):
                 m.d.comb += [self.o_busy.eq(1), self.o_read.eq(1)]
-                m.d.sync += self.o_addr.eq(self.o_addr + 1)
+                m.d.sync += self.o_addr.eq(self.o_addr + group)
                 m.next = "PORT"
             for state, following in (("PORT", "ARRIVE"), ("ARRIVE", "WORD")):
                 with m.State(state):

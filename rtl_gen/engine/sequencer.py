@@ -30,15 +30,18 @@ def issue_layout(config: EngineConfig) -> data.StructLayout:
             "right": t,  # each pixel touches the right border
             "pixel_valid": t,
         }
+        # first and last group of an image of a batch, in an output group's last sweep
+        | ({"image_first": 1, "image_last": 1} if config.batch > 1 else {})
     )
 
 
 class Sequencer(wiring.Component):
-    """Runs the program once per frame.
+    """Runs the program once per frame, or once per batch of images.
 
-    Steps are read ahead of time. Within a step the loops are: output group, input group, row,
-    pixel group, one group a cycle. A sweep waits for its weights and, if it is an output group's
-    last, for that group's constants. After a step the pipeline drains.
+    Steps are read ahead of time. Within a step the loops are: output group, input group, image,
+    row, pixel group, one group a cycle. The images of a batch lie below each other, as one tall
+    map; only its borders are each image's own. A sweep waits for its weights and, if it is an
+    output group's last, for that group's constants. After a step the pipeline drains.
 
     Parameters
     ----------
@@ -67,7 +70,9 @@ class Sequencer(wiring.Component):
     o_frame, o_step_done, o_done : Out(1)
         Pulses: a frame starts, a step is stored, a frame's logits are stored.
     o_result : Out(1), i_result_done : In(1)
-        Ask for the scan of the logits; it is over.
+        Ask for the scan of the logits, image by image; it is over.
+    o_result_next : Out(1), where the configuration has a batch
+        With ``o_result``: the next image's.
     """
 
     def __init__(self, config: EngineConfig, *, drain: int):
@@ -106,6 +111,7 @@ class Sequencer(wiring.Component):
                 "o_result": Out(1),
                 "i_result_done": In(1),
             }
+            | ({"o_result_next": Out(1)} if config.batch > 1 else {})
         )
 
     def elaborate(self, platform):
@@ -128,11 +134,16 @@ class Sequencer(wiring.Component):
         x_pixel, x_plane = Signal.like(self.o_x_addr), Signal.like(self.o_x_addr)
         slice_ = Signal.like(self.o_slice)
 
-        j_last, y_last, ig_last, og_last = (Signal(name=n) for n in
-                                            ("j_last", "y_last", "ig_last", "og_last"))
+        j_last, rows_last, y_last, ig_last, og_last = (
+            Signal(name=n) for n in ("j_last", "rows_last", "y_last", "ig_last", "og_last"))
+        image, image_last = Const(0), Const(1)
+        if config.batch > 1:
+            image, image_last = Signal.like(step.batch), Signal()
+            m.d.comb += image_last.eq(image == step.batch)
         m.d.comb += [
             j_last.eq(j == step.n_x),
-            y_last.eq(y == step.n_y),
+            rows_last.eq(y == step.n_y),
+            y_last.eq(rows_last & image_last),
             ig_last.eq(ig == step.n_ig),
             og_last.eq(og == step.n_og),
         ]
@@ -198,6 +209,11 @@ class Sequencer(wiring.Component):
             out_col_r.eq(out_col),
             valid_r.eq(go),
         ]
+        if config.batch > 1:
+            m.d.sync += [
+                issue.image_first.eq((j == 0) & (y == 0) & ig_last),
+                issue.image_last.eq(j_last & rows_last & ig_last),
+            ]
         for bank in range(ROW_BANKS):
             m.d.sync += self.o_row_addr[bank].eq(plane + row_off[bank] + word_now)
         m.d.comb += self.o_issue.eq(issue)
@@ -229,6 +245,11 @@ class Sequencer(wiring.Component):
                     row.eq(row + Mux(step.stride2, 2, 1)),
                 ]
                 self._next_row(m, step, top, row_off, point)
+                if config.batch > 1:
+                    with m.If(rows_last):
+                        m.d.sync += [y.eq(0), row.eq(step.row0), image.eq(image + 1)]
+                        with m.If(image_last):
+                            m.d.sync += image.eq(0)
                 with m.If(y_last):
                     self._next_tile(
                         m, step, row, top, plane, row_off, x_pixel, x_plane, slice_, ig_last
@@ -267,6 +288,8 @@ class Sequencer(wiring.Component):
                     slice_.eq(0),
                     tile_first.eq(1),
                 ]
+                if config.batch > 1:
+                    m.d.sync += image.eq(0)
                 for b in range(ROW_BANKS):
                     m.d.sync += row_off[b].eq(step[f"row{b}_off"])
                 m.next = "RUN"
@@ -293,6 +316,14 @@ class Sequencer(wiring.Component):
                 with m.If(self.i_result_done):
                     m.d.comb += self.o_done.eq(whole)
                     m.next = "WAIT"
+                    if config.batch > 1:
+                        m.d.sync += image.eq(image + 1)
+                        with m.If(~image_last):
+                            m.next = "RESULT NEXT"
+            if config.batch > 1:
+                with m.State("RESULT NEXT"):
+                    m.d.comb += [self.o_result.eq(1), self.o_result_next.eq(1)]
+                    m.next = "RESULT"
         return m
 
     def _prefetch(self, m):

@@ -82,6 +82,9 @@ class Engine(wiring.Component):
         Class of the last frame and its cycles from ``o_frame`` to ``o_done``.
     i_logit_addr : In, o_logit : Out(signed(feature_bits))
         Logits of the last frame, two cycles latency; they stay until the next frame ends.
+
+    With a batch ``o_frame`` pulses once for each, when its first image starts, and ``o_done`` for
+    every image; the logit memory has their logits one after another, until the next batch ends.
     """
 
     def __init__(self, config: EngineConfig):
@@ -428,6 +431,11 @@ class Engine(wiring.Component):
             xmap.i_row_odd.eq(s.row_odd),
             xmap.i_row_last.eq(s.row_last),
             xmap.i_pixel_valid.eq(s.pixel_valid),
+            *(
+                (xmap.i_image_first.eq(s.image_first), xmap.i_image_last.eq(s.image_last))
+                if config.batch > 1
+                else ()
+            ),
         ]
         s = stage(write_at + 1)
         m.d.comb += [
@@ -501,6 +509,8 @@ class Engine(wiring.Component):
             self.o_frame.eq(seq.o_frame),
             self.o_step_done.eq(seq.o_step_done),
         ]
+        if self.config.batch > 1:
+            m.d.comb += [result.i_next.eq(seq.o_result_next), result.i_step.eq(step.f_step)]
         done = Signal()
         m.d.sync += done.eq(seq.o_done)
         with m.If(seq.o_done):

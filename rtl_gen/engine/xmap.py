@@ -30,6 +30,8 @@ class XMap(wiring.Component):
     i_x : In(ArrayLayout(signed(feature_bits), P*T)), index p*T + t
     i_valid, i_inside, i_first, i_last, i_odd, i_row_odd, i_row_last, i_pixel_valid : In
         As in the issue; ``i_first`` and ``i_last`` of the output group's sums.
+    i_image_first, i_image_last : In, where the configuration has a batch
+        The same of each image; the channel sums of a batch lie one behind the other.
     i_read, i_read_addr, i_slice : In
         Dense side: read word ``i_read_addr`` of every bank.
     o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
@@ -73,6 +75,7 @@ class XMap(wiring.Component):
                 "i_slice": In(range(max(2, config.x_slices))),
                 "o_x": Out(data.ArrayLayout(f, t * config.dense_inputs)),
             }
+            | ({"i_image_first": In(1), "i_image_last": In(1)} if config.batch > 1 else {})
         )
 
     def elaborate(self, platform):
@@ -82,7 +85,7 @@ class XMap(wiring.Component):
         sampling = self.i_mode == XMode.SAMPLE if config.sampled else Const(0)
         pairs = self._pairs(m, sampling)
         pooled, pooled_valid, pooled_first = self._pool(m, word, pairs)
-        total, total_valid = self._sum(m, word)
+        total, total_valid, total_first = self._sum(m, word)
 
         valid, first = Signal(), Signal()
         value = Signal(word, reset_less=True)
@@ -96,7 +99,7 @@ class XMap(wiring.Component):
             with m.Case(XMode.POOL):
                 m.d.sync += [valid.eq(pooled_valid), first.eq(pooled_first), value.eq(pooled)]
             with m.Case(XMode.SUM):
-                m.d.sync += [valid.eq(total_valid), first.eq(1), value.eq(total)]
+                m.d.sync += [valid.eq(total_valid), first.eq(total_first), value.eq(total)]
             if config.sampled:
                 with m.Case(XMode.SAMPLE):
                     m.d.sync += [
@@ -252,10 +255,13 @@ class XMap(wiring.Component):
                                                ("valid1", "first1", "last1", "last2", "last3"))
         active = Signal()
         m.d.comb += active.eq(self.i_valid & (self.i_mode == XMode.SUM))
+        first, last = self.i_first, self.i_last
+        if config.batch > 1:
+            first, last = self.i_image_first, self.i_image_last
         m.d.sync += [
             valid1.eq(active),
-            first1.eq(self.i_first),
-            last1.eq(active & self.i_last),
+            first1.eq(first),
+            last1.eq(active & last),
             last2.eq(last1),
             last3.eq(last2),
         ]
@@ -287,4 +293,13 @@ class XMap(wiring.Component):
             m.d.sync += result[lane * t].eq(saturate(m, shifted, f, f"sum{lane}"))
         valid = Signal()
         m.d.sync += valid.eq(last3)
-        return result, valid
+        if config.batch == 1:
+            return result, valid, 1
+        plane_start = Signal()  # no sum of this output group has been stored yet
+        # the last sum of the group before may still be on its way
+        starts = DelayLine(m, active & self.i_first, "sum_starts", reset=True)
+        with m.If(starts[3]):
+            m.d.sync += plane_start.eq(1)
+        with m.Elif(valid):
+            m.d.sync += plane_start.eq(0)
+        return result, valid, plane_start

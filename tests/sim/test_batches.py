@@ -1,0 +1,82 @@
+"""Several images a load of weights: every word and logit of each, and cycles, as predicted."""
+
+import numpy as np
+import pytest
+
+from hwbnn.batches import stages_of
+from hwbnn.errors import DoesNotFit
+from hwbnn.layers import extract_layers
+from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.plan_batch import levels
+from hwbnn.schedule import schedule
+from hwbnn.shape import Shape, derive, general_purpose, on_machine
+from sim.network import build_simulator, simulate
+from sim.random_network import random_network
+
+SHAPE = Shape(16, 4, 1, 4)
+TURNS = 2  # batches back to back
+
+
+def compare(program, graph, seed):
+    _c, h, w = graph["image"].op.shape
+    images = np.random.default_rng(seed).integers(
+        0, 256, (TURNS * program.batches.images, h, w, 3), dtype=np.uint8)
+    predicted = schedule(program, frames=len(images))
+    run = simulate(program, graph, images, simulator=build_simulator(program.config))
+    assert run.cycles == predicted.frames, f"seed {seed}"
+    assert np.diff(run.starts).tolist() == [predicted.interval] * (TURNS - 1), f"seed {seed}"
+
+
+def drawn(seed, size=16):
+    network = random_network(np.random.default_rng(seed), pointwise=True, multiple=SHAPE.lanes,
+                             size=size, max_channels=60, max_blocks=5)
+    return lower_to_integers(network.graph, None, Numeric())[1]
+
+
+def check(seed, **recipe):
+    graph = drawn(seed)
+    compare(derive(graph, SHAPE, **recipe), graph, seed)
+
+
+def test_weights_from_sdram_serve_a_batch():
+    check(8, stream=True, batch=[[1, 2], [3, 6]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "recipe"), [
+    (8, {"stream": True, "batch": [[1, 2]]}),
+    (8, {"stream": True, "batch": [[3, 3]]}),
+    (4, {"stream": True, "batch": [[2, 2], [4, 6]]}),
+    (10, {"band": 2, "batch": [[3, 3], [5, 6], [7, 12]]}),
+    (3, {"band": 2, "stream": True, "batch": [[3, 4]]}),
+])
+def test_more_batches(seed, recipe):
+    check(seed, **recipe)
+
+
+# two banks of dense inputs and lanes that straddle channel words; 1x1 layers and two pixels
+@pytest.mark.parametrize(("shape", "mobile", "count"), [
+    pytest.param(Shape(16, 6, 1, 12), False, 12, marks=pytest.mark.slow),
+    (Shape(8, 4, 2, 4), True, 12),
+])
+def test_random_networks_and_nestings(shape, mobile, count):
+    config = general_purpose(shape, rprelu="shift", mobile=mobile, batch=4)
+    done, nested = 0, 0
+    for seed in range(9000, 9200):
+        rng = np.random.default_rng(seed)
+        more = {"pointwise": True, "multiple": shape.lanes, "max_channels": 60} if mobile else {}
+        network = random_network(rng, **more)
+        _folded, graph = lower_to_integers(network.graph, None, Numeric(rprelu="shift"))
+        layers = extract_layers(graph)
+        found = list(levels(layers, int(rng.integers(2, 5)), 0))
+        chosen = found[int(rng.integers(len(found)))]
+        try:
+            program = on_machine(graph, config, batch=chosen)
+        except DoesNotFit:
+            continue
+        compare(program, graph, seed)
+        nested += chosen[0][0] < stages_of(layers)[-1]
+        done += 1
+        if done == count:
+            break
+    assert done == count and nested >= count // 3
