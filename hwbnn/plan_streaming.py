@@ -117,14 +117,14 @@ def _batched(graph: Graph, board, luts: int, batch: int) -> list[Plan]:
                 if over(one):
                     nearest.append((_size(over(one)), one))
                     continue
-                for cycles, made in fitting_levels(
-                        layers, one.config, batch, first,
-                        lambda each, shape=shape, recipe=recipe: _fitting(
-                            graph, board, shape, **recipe, overlap=None, batch=each), over):
-                    if over(made):
-                        nearest.append((_size(over(made)), made))
-                    else:
-                        found.append((cycles, made))
+                best = fitting_levels(
+                    layers, one, batch, first,
+                    lambda each, shape=shape, recipe=recipe: _fitting(
+                        graph, board, shape, **recipe, overlap=None, batch=each), over)
+                if best is not None and over(best[1]):
+                    nearest.append((_size(over(best[1])), best[1]))
+                elif best is not None:
+                    found.append(best)
     chosen = found or nearest
     chosen.sort(key=lambda pair: pair[0])
     return [made for _rank, made in chosen[:BATCH_FINALISTS]]
