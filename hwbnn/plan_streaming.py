@@ -45,8 +45,6 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
         hint = "raise --max-luts" if "comb" in nearest else ""
         if "ebr" in nearest:
             hint = "narrower maps need fewer block RAMs: try --feature-bits 12"
-            if batch > 1:
-                hint = "fewer images need fewer block RAMs: try a smaller --batch"
         raise DoesNotFit(*excess_text(nearest, board), hint=hint)
     best, tried = None, []
     for made in found:

@@ -97,7 +97,7 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
         "machine": {
             "shape": (f"S={config.channels_in} P={config.lanes} T={config.pixels} "
                       f"K={config.dense_inputs}"),
-            "text": _machine_text(config),
+            "text": _machine_text(config) + _batch_text(program),
             "memories": [
                 {"name": name, "width": width, "depth": depth, "ebr": _blocks(width, depth)}
                 for name, (width, depth) in config.memories().items()
@@ -124,8 +124,6 @@ def _machine_text(config) -> str:
         more += f" Stem: {config.stem.macs} multiplications a cycle, two on each multiplier."
     if config.streams:
         more += " Weights are streamed from SDRAM."
-    if config.batch > 1:
-        more += f" Layers run for up to {config.batch} images with one load of weights."
     if config.overlap:
         more += " The end of a frame runs between the beginning of the next."
     return (
@@ -135,6 +133,16 @@ def _machine_text(config) -> str:
         f"{config.id_bits} bits, maps of {config.feature_bits} bits, weights of "
         f"{config.weight_bits} bits, RPReLU by {config.rprelu}.{more}"
     )
+
+
+def _batch_text(program: Program) -> str:
+    """From which layers on a load of weights serves how many images."""
+    each, names = program.batches.each, [layer.name for layer in program.layers]
+    levels = [f"from {name} on {images}" for name, images, before
+              in zip(names[1:], each[1:], each, strict=False) if images != before]
+    if not levels:
+        return ""
+    return f" A load of weights serves one image, {', '.join(levels)} images."
 
 
 def _step_words(program: Program) -> dict[str, int]:
