@@ -111,13 +111,14 @@ BOARD = (
             help="Bound the machine by LUTs (TRELLIS_COMB)."),
     _option("--batch", type=click.IntRange(1, 64), default=1, metavar="B",
             help="Images that a load of weights may serve: more images a second, each later. For "
-                 "simulation; bitstreams take one."),
+                 "estimates and simulation; bitstreams take one."),
 )
 IMAGES = (
     _option("--images", metavar="IMAGES", help="Images to verify with: an .npz with x (uint8 "
             "N,H,W,3), or a folder. [default: synthetic colour fields]"),
     _option("--frames", type=click.IntRange(min=1), metavar="N",
-            help="Frames to simulate back to back. [default: 20 of --images, 3 synthetic]"),
+            help="Frames to simulate back to back. [default: 20 of --images, 3 synthetic, at "
+                 "least two batches]"),
 )
 
 

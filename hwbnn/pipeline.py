@@ -51,7 +51,8 @@ class Options:
 
     def n_frames(self) -> int:
         """Frames to simulate."""
-        return self.frames or (FRAMES if self.images else SYNTHETIC_FRAMES)
+        least = 2 * self.batch if self.batch > 1 else 0  # a batch and the steady state
+        return self.frames or max(least, FRAMES if self.images else SYNTHETIC_FRAMES)
 
 
 # Which options, and which files given by options, decide what a stage writes.

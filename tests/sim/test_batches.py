@@ -6,6 +6,7 @@ import pytest
 from hwbnn.batches import stages_of
 from hwbnn.errors import DoesNotFit
 from hwbnn.layers import extract_layers
+from hwbnn.order import depth_first
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.plan_batch import levels
 from hwbnn.schedule import schedule
@@ -52,6 +53,16 @@ def test_weights_from_sdram_serve_a_batch():
 ])
 def test_more_batches(seed, recipe):
     check(seed, **recipe)
+
+
+@pytest.mark.slow
+def test_batches_behind_a_stem():
+    rng = np.random.default_rng(32)
+    network = random_network(rng, imagenet=True, max_tau=5, size=48, max_channels=60, max_blocks=6)
+    graph = lower_to_integers(network.graph, None, Numeric(image_weight_bits=8))[1]
+    layers = extract_layers(graph)
+    batch = [[depth_first(layers), 2], [len(layers) - 1, 4]]
+    compare(derive(graph, SHAPE, band=2, stream=True, batch=batch), graph, 32)
 
 
 # two banks of dense inputs and lanes that straddle channel words; 1x1 layers and two pixels
