@@ -10,6 +10,7 @@ from .geometry import geometry
 from .ir import Graph
 from .layers import extract_layers
 from .machine import Plan, excess, excess_text, make
+from .plan_batch import fitting_levels
 from .plan_streaming import plan_streaming
 from .schedule import schedule
 from .shape import Shape
@@ -49,7 +50,7 @@ def plan(
     """
     most = round(board.budget.comb * LUT_SHARE)
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
-    if extract_layers(graph)[0].stem or batch > 1:
+    if extract_layers(graph)[0].stem:
         return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
                               clock=clock, target_fps=target_fps, batch=batch, progress=progress)
     luts = min(max_luts or DEFAULT_LUTS, most)
@@ -67,7 +68,7 @@ def plan(
     if not candidates and set(nearest) == {"ebr"} and board.sdram_bytes:
         progress("weights do not fit in block RAM: they come from SDRAM")
         return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
-                              clock=clock, target_fps=target_fps, progress=progress)
+                              clock=clock, target_fps=target_fps, batch=batch, progress=progress)
     if not candidates:
         raise DoesNotFit(*excess_text(nearest, board))
     candidates.sort()
@@ -88,7 +89,29 @@ def plan(
         return cycles if max_luts else cycles * comb**0.5
 
     candidates.sort(key=lambda c: score(c[0], c[1]))
-    return _finals(graph, board, candidates[:FINALISTS], luts, score, progress)
+    best = _finals(graph, board, candidates[:FINALISTS], luts, score, progress)
+    return best if batch == 1 else _batched(graph, board, best, luts, batch)
+
+
+def _batched(graph, board, one: Plan, luts: int, batch: int) -> Plan:
+    """The same machine for a batch, with memories for it."""
+    c = one.config
+    shape = Shape(c.channels_in, c.lanes, c.pixels, c.dense_inputs)
+
+    def made(each) -> Plan | None:
+        try:
+            return make(graph, shape, **one.recipe | {"batch": each})
+        except (DoesNotFit, UserError):
+            return None
+
+    found = fitting_levels(extract_layers(graph), one, batch, 1, made,
+                           lambda plan_: excess(plan_.estimate, board.budget, luts))
+    if found is None:
+        raise DoesNotFit(f"no batch of {batch} works on {shape}", where=board.name)
+    over = excess(found[1].estimate, board.budget, luts)
+    if over:
+        raise DoesNotFit(*excess_text(over, board), hint="try a smaller --batch")
+    return dataclasses.replace(found[1], tried=one.tried)
 
 
 def _finals(graph, board, candidates, luts, score, progress) -> Plan:

@@ -58,6 +58,21 @@ def test_a_bitstream_takes_one_image(hwbnn, network, small, tmp_path):
     assert not (tmp_path / "bit").exists()
 
 
+def test_builds_are_compared_by_cycles_an_image(hwbnn, network, small, tmp_path):
+    one = tmp_path / "one"
+    assert hwbnn("compile", network, "--max-luts", 15000, "--stop-after", "plan",
+                 "-o", one).exit_code == 0
+    perf = [api.read_report(folder)["performance"] for folder in (one, small)]
+    result = hwbnn("compare", one, small)
+    assert result.exit_code == 0, result.output
+    assert "interval of 4 images / 4, cycles" in result.stdout
+    ratio = perf[1]["per_image"]["estimate"]["value"] / perf[0]["interval"]["estimate"]["value"]
+    line = next(x for x in result.stdout.split("Against one")[1].splitlines()
+                if x.startswith("out "))
+    assert abs(float(line.split()[-1]) - ratio) < 0.001
+    assert ratio < 1
+
+
 def test_frames_per_second_count_the_images_of_a_batch(small):
     class Finished:
         def __init__(self, facts):
