@@ -269,7 +269,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
     }
     if not layer.stem:
         f |= {"h_in": h_in, "w_in": w_in, "stride2": int(op.stride == 2 and not layer.from_x)}
-        f["row0"] = y0 * op.stride
+        f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
     rows = placement.rows
     source = rows.row(layer.source, piece.image, y0, h_in)
     if layer.pointwise:
