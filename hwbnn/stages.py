@@ -10,7 +10,7 @@ import numpy as np
 from . import bops, golden
 from .agreement import accuracy, agreement, real_logits
 from .baseline import one_bit
-from .errors import Mismatch, UserError
+from .errors import Mismatch, UnsupportedError, UserError
 from .folder import clear, write_text
 from .images import Images, Preprocess, input_shape, load_images, synthetic_images
 from .ir import Graph
