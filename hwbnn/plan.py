@@ -18,7 +18,7 @@ from .shape import Shape
 __all__ = ["plan"]
 
 DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
-STREAMING_LUTS = 45_000  # the same with a memory controller
+STREAMING_LUTS = 30_000  # the same with a memory controller and a stem
 LUT_SHARE = 0.8  # of a device: fuller ones rarely route
 CLOCK_MHZ = 100.0  # assumed before place and route
 CHANNELS = (16, 32, 48, 64, 96, 128)

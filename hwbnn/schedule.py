@@ -113,7 +113,7 @@ class _Stream:
         earlier = len(self.arrived[kind]) - self.rings[kind]
         if earlier >= len(self.read[kind]):
             raise ValueError(f"the ring of {self.rings[kind]} {kind} words stops the weight stream")
-        room = self.read[kind][earlier] + 1 if earlier >= 0 else 0
+        room = self.read[kind][earlier] + 2 if earlier >= 0 else 0
         self.arrived[kind].append(self.take(room, 1) + WeightStream.LATENCY)
         self.left -= 1
 

@@ -78,13 +78,18 @@ class WeightStream(wiring.Component):
             width, depth = config.memories()[name]
             ring, count = config.rings[name], parts[name]
             mine, commit = Signal(name=f"is_{name}"), Signal(name=f"commit_{name}")
+            # from a register: ready goes as far as the memory's FIFO
+            free, entering = Signal(name=f"free_{name}"), Signal(name=f"entering_{name}")
             address = Signal(range(depth), init=depth - ring, name=f"address_{name}")
             used = getattr(self, f"o_used_{name}")
             m.d.comb += mine.eq(kind == index)
             with m.If(mine):
-                m.d.comb += [last.eq(part == count - 1), room.eq(used + commit < ring)]
+                m.d.comb += [last.eq(part == count - 1), room.eq(free)]
+            m.d.comb += entering.eq(accept & body & last & mine)
+            # words of several parts come too seldom for the one that enters now to matter
             m.d.sync += [
-                commit.eq(accept & body & last & mine),
+                free.eq(used + commit + (entering if count == 1 else 0) < ring),
+                commit.eq(entering),
                 used.eq(used + commit - getattr(self, f"i_read_{name}")),
             ]
             with m.If(commit):
