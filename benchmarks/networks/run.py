@@ -24,7 +24,7 @@ NAMES = (
       for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
     "ab-reactnet-34-in", "ab-reactnet-a-c10",
 )
-OPTIONS = ("--board", "ulx3s", "--feature-bits", "11")
+OPTIONS = ("--board", "ulx3s", "--feature-bits", "11", "--max-luts", "45000")
 
 
 def hwbnn(*arguments: str) -> float:
