@@ -4,8 +4,8 @@ import dataclasses
 
 from rtl_gen.engine.config import IMAGE_TAPS, POINT_WORDS, ROW_BANKS, EngineConfig
 
+from .errors import DoesNotFit
 from .layers import Layer
-from .ops import int_ops as I
 
 __all__ = ["Geometry", "bit_plane", "bit_words", "ceil_div", "geometry", "x_row_words", "x_rows"]
 
@@ -15,7 +15,7 @@ class Geometry:
     """Loop counts of a layer on a machine shape.
 
     ``n_og`` output groups of P, ``n_ig`` input groups (S channels or K inputs), ``n_x`` issues a
-    row (``n_x_map`` of them inside the map).
+    row, ``height`` rows; ``n_x_map`` words a row of the stored map.
     """
 
     n_og: int
@@ -35,9 +35,9 @@ def ceil_div(a: int, b: int) -> int:
 
 def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     """Loop counts of ``layer``."""
-    out_channels, height, width = layer.out_shape
+    out_channels, (height, width) = layer.out_shape[0], layer.issued
     in_channels = layer.in_shape[0]
-    if layer.stem:
+    if layer.stem or layer.map_pass:
         n_ig = 1
     elif layer.pointwise:
         n_ig = ceil_div(ceil_div(in_channels, config.channels_in), POINT_WORDS)
@@ -45,16 +45,30 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
         n_ig = ceil_div(in_channels, config.channels_in)
     elif layer.from_image:
         n_ig = ceil_div(IMAGE_TAPS, config.dense_inputs)
+    elif layer.flat:
+        _check_flat(layer, config)
+        pixels = layer.in_shape[1] * layer.in_shape[2]
+        n_ig = ceil_div(in_channels, config.lanes) * pixels * config.x_slices
     else:
         n_ig = ceil_div(in_channels, config.dense_inputs)
     inside = ceil_div(width, config.pixels)
     issued = inside
+    if layer.max_pool:
+        inside = ceil_div(width // 2, config.pixels)
     # pooling and straddling writes work on pairs of groups
-    if layer.halved or (
+    if layer.halved or layer.max_pool or (
         layer.bits and (config.straddles or config.lanes > config.channels_in)
     ):
         issued += issued % 2
     return Geometry(ceil_div(out_channels, config.lanes), n_ig, issued, inside, height)
+
+
+def _check_flat(layer: Layer, config: EngineConfig) -> None:
+    """Its inputs are read word by word: of one pixel, from one bank."""
+    if config.pixels != 1 or config.x_banks != 1:
+        raise DoesNotFit(f"a dense layer on a map of {layer.in_shape} needs one pixel a word and "
+                         "dense inputs that divide the lanes", where=layer.name,
+                         hint="choose T=1 and K that divides P")
 
 
 def bit_plane(layer: Layer, kept: int, config: EngineConfig) -> tuple[int, int, int]:
@@ -81,14 +95,14 @@ def bit_slots(rows: int) -> int:
 
 def x_rows(layer: Layer) -> int:
     """Rows of what a layer leaves for the dense array."""
-    if isinstance(layer.x_op, I.GlobalSum):
+    if layer.vector:
         return 1
     return layer.out_shape[1] // (2 if layer.halved else 1)
 
 
 def x_row_words(layer: Layer, config: EngineConfig) -> int:
     """Words of a row of what a layer leaves for the dense array."""
-    if isinstance(layer.x_op, I.GlobalSum):
+    if layer.vector:
         return 1
     width = layer.out_shape[2] // (2 if layer.halved else 1)
     return ceil_div(width, config.pixels)

@@ -4,14 +4,11 @@ import dataclasses
 
 from .errors import UnsupportedError
 from .ir import Graph, Node
+from .map_pass import EverySecond, MapPass, extract_passes, is_late, sum_pass
+from .ops import int_dynamic as J
 from .ops import int_ops as I
 
 __all__ = ["EverySecond", "Layer", "extract_layers"]
-
-
-@dataclasses.dataclass(frozen=True)
-class EverySecond:
-    """Even rows and columns of a map: what a 1x1 convolution of stride 2 reads."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +24,10 @@ class Layer:
     ``grouped`` says that the bits are stored by channel groups, for 1x1 convolutions.
     ``pool`` is the max-pool fused behind a 7x7 first convolution; ``out_shape`` is then the pooled
     map's and ``conv_shape`` the convolution's own.
+    ``max_pool`` says that the convolution's sums are max-pooled 2x2. ``clamp`` limits the sum
+    beyond its saturation. ``residual_channels`` are fewer than the result's where the others are
+    zero. Where thresholds come at run time, ``x`` may be the sigmoid of a vector, and a map whose
+    channel sums are ``x`` is stored, too; bits are made by a MapPass.
     """
 
     conv: Node
@@ -38,7 +39,7 @@ class Layer:
     bits: str | None
     threshold: I.Threshold | None
     x: str | None
-    x_op: I.AvgPool2x2 | EverySecond | I.GlobalSum | None
+    x_op: I.AvgPool2x2 | EverySecond | I.GlobalSum | J.Sigmoid | None
     stored: bool
     in_shape: tuple[int, int, int]
     conv_shape: tuple[int, int, int]
@@ -47,6 +48,22 @@ class Layer:
     pool: I.MaxPool2d | None = None
     grouped: bool = False
     repeats: int = 1
+    clamp: J.Clamp | None = None
+    max_pool: bool = False
+    residual_channels: int = 0
+
+    map_pass = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the values it reads."""
+        return (self.source,) if self.residual is None else (self.source, self.residual)
+
+    @property
+    def vector(self) -> bool:
+        """Whether ``x`` is one value a channel."""
+        return self.x is not None and (isinstance(self.x_op, I.GlobalSum)
+                                       or self.out_shape[1:] == (1, 1))
 
     @property
     def name(self) -> str:
@@ -73,6 +90,11 @@ class Layer:
         return isinstance(self.x_op, I.AvgPool2x2 | EverySecond)
 
     @property
+    def issued(self) -> tuple[int, int]:
+        """Rows and columns that the engine computes: those of the map before a max-pool."""
+        return self.conv_shape[1:] if self.max_pool else self.out_shape[1:]
+
+    @property
     def stem(self) -> bool:
         """Whether the stem unit computes it: 7x7 on the image, with its max-pool."""
         return self.pool is not None
@@ -80,16 +102,21 @@ class Layer:
     @property
     def from_image(self) -> bool:
         """Whether the dense array computes it from the image: 3x3."""
-        return not self.binary and not self.stem and self.conv.op.weight.shape[2] == 3
+        return not self.binary and not self.stem and self.conv.op.padding == 1
 
     @property
     def from_x(self) -> bool:
-        """Whether the dense array computes it from a map: 1x1."""
-        return not self.binary and not self.stem and self.conv.op.weight.shape[2] == 1
+        """Whether the dense array computes it from a map: 1x1, or as large as the map."""
+        return not self.binary and not self.stem and self.conv.op.padding == 0
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is a dense layer on all pixels of a map."""
+        return self.from_x and self.conv.op.weight.shape[2] > 1
 
 
-def extract_layers(graph: Graph) -> list[Layer]:
-    """Layers in an order in which each one's inputs exist.
+def extract_layers(graph: Graph) -> list[Layer | MapPass]:
+    """Layers and passes in an order in which each one's inputs exist.
 
     Raises UnsupportedError, naming the node, for a shape of network the engine has no step for.
     """
@@ -99,7 +126,18 @@ def extract_layers(graph: Graph) -> list[Layer]:
         for node in graph
         if isinstance(node.op, I.Conv2d | I.BinaryConv2d)
     ]
-    return _ordered(layers, graph_input(graph).name)
+    passes = extract_passes(graph, types, consumers)
+    for i, layer in enumerate(layers):
+        if layer.stem and passes and isinstance(layer.x_op, I.GlobalSum):
+            passes.append(sum_pass(graph[layer.x], types))  # the stem's steps make a row each
+            layers[i] = dataclasses.replace(layer, x=None, x_op=None)
+    static = next((layer.bits for layer in layers if layer.bits), None)
+    if passes and static:
+        raise UnsupportedError("constant thresholds beside run-time ones have no step",
+                               where=static)
+    place = {name: i for i, name in enumerate(graph.nodes)}
+    return _ordered(sorted([*layers, *passes], key=lambda layer: place[layer.name]),
+                    graph_input(graph).name)
 
 
 def graph_input(graph: Graph) -> Node:
@@ -117,17 +155,22 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
         return followers[0] if len(followers) == 1 and isinstance(followers[0].op, kinds) else None
 
     _check_geometry(conv, types)
-    affine = only(conv.name, I.Affine)
+    max_pool = only(conv.name, I.MaxPool2d) if isinstance(conv.op, I.BinaryConv2d) else None
+    if max_pool is not None:
+        _check_pool(max_pool, types[conv.name].shape)
+    affine = only((max_pool or conv).name, I.Affine)
     if affine is None:
         raise UnsupportedError(
             "a convolution must be followed by one affine", where=conv.source or conv.name
         )
-    end, residual, repeats = affine.name, None, 1
+    end, residual, repeats, channels = affine.name, None, 1, types[affine.name].shape[0]
     add = only(end, I.Add)
     if add is not None:
         residual = add.inputs[0] if add.inputs[1] == end else add.inputs[1]
         if isinstance(graph[residual].op, I.Repeat):
             residual, repeats = graph[residual].inputs[0], graph[residual].op.times
+        elif isinstance(graph[residual].op, J.SubsamplePad):
+            channels = types[graph[residual].inputs[0]].shape[0]
         end = add.name
     saturate = only(end, I.Saturate)
     if saturate is None:
@@ -141,7 +184,11 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
     if rprelu is not None:
         act = rprelu.op
         value = only(rprelu.name, I.Saturate).name
+    clamp = only(value, J.Clamp)
+    if clamp is not None:
+        value = clamp.name
     bits = threshold = x = x_op = None
+    late = is_late(value, consumers)
     grouped = False
     stored = value == graph.output
     for node in consumers[value]:
@@ -152,12 +199,14 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
             grouped = _grouped(node, consumers)
         elif isinstance(node.op, I.Add | I.Repeat):
             stored = True
-        elif isinstance(node.op, I.AvgPool2x2 | I.GlobalSum | I.Conv2d):
+        elif late and _of_pass(node):
+            stored = True
+        elif isinstance(node.op, I.AvgPool2x2 | I.GlobalSum | I.Conv2d | J.Sigmoid):
             _c, h, w = types[value].shape
             made, how = node.name, node.op
             if isinstance(node.op, I.Conv2d):
                 made, how = _dense_source(node), EverySecond() if node.op.stride == 2 else None
-            if not isinstance(how, I.GlobalSum | None) and (h % 2 or w % 2):
+            if isinstance(how, I.AvgPool2x2 | EverySecond) and (h % 2 or w % 2):
                 raise UnsupportedError(f"a shortcut with half the pixels of an odd map {h}x{w}",
                                        where=node.name)
             if x not in (None, made):
@@ -170,14 +219,50 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
     if pool is not None and isinstance(x_op, I.AvgPool2x2 | EverySecond):
         raise UnsupportedError("a shortcut with half the pixels behind the first max-pool has no "
                                "step yet", where=x)
+    if max_pool is not None:
+        _check_behind_pool(max_pool, residual, act, bits, x_op)
     source, in_shape = conv.inputs[0], types[conv.inputs[0]].shape
     if isinstance(conv.op, I.Conv2d) and conv.op.weight.shape[2] == 1 and conv.op.stride == 2:
         source, in_shape = _dense_source(conv), (in_shape[0], *types[conv.name].shape[1:])
     return Layer(
         conv, affine.op, source, value, residual, act, bits, threshold, x, x_op, stored,
         in_shape, types[conv.name].shape, types[value].shape,
-        value == graph.output, pool, grouped, repeats,
+        value == graph.output, pool, grouped, repeats, clamp.op if clamp else None,
+        max_pool is not None, channels,
     )
+
+
+def _check_pool(node: Node, shape: tuple[int, int, int]) -> None:
+    """A max-pool of a binary convolution's sums."""
+    op = node.op
+    if (op.kernel, op.stride, op.padding) != (2, 2, 0) or shape[1] % 2 or shape[2] % 2:
+        raise UnsupportedError(
+            f"a max-pool of {op.kernel}x{op.kernel} with stride {op.stride} and padding "
+            f"{op.padding} on a map of {shape[1]}x{shape[2]} has no step",
+            where=node.source or node.name, hint="2x2 with stride 2 on even maps has")
+
+
+def _check_behind_pool(node: Node, residual, act, bits, x_op) -> None:
+    """The pool's place is behind the lanes: what they do must be monotonic, and their results are
+    the only ones pooled."""
+    where = node.source or node.name
+    if residual:
+        raise UnsupportedError("a residual behind a max-pool of binary sums has no step",
+                               where=where)
+    falls = act is not None and (
+        (act.sign < 0).any() if isinstance(act, I.ShiftRPReLU) else (act.slope < 0).any())
+    if falls:
+        raise UnsupportedError("a RPReLU with negative slopes behind a max-pool of binary sums has "
+                               "no step", where=where)
+    if bits or isinstance(x_op, I.AvgPool2x2 | EverySecond):
+        raise UnsupportedError("constant thresholds and smaller maps behind a max-pool of binary "
+                               "sums have no step", where=where)
+
+
+def _of_pass(node: Node) -> bool:
+    """Whether a reader of a map gets it from the pass that makes its bits."""
+    halves = isinstance(node.op, I.Conv2d) and node.op.stride == 2
+    return halves or isinstance(node.op, J.DynamicThreshold | J.SubsamplePad | I.AvgPool2x2)
 
 
 def _dense_source(conv: Node) -> str:
@@ -195,7 +280,16 @@ def _grouped(threshold: Node, consumers) -> bool:
 
 
 def _is_stem(conv: Node, types) -> bool:
-    return isinstance(conv.op, I.Conv2d) and conv.op.weight.shape[2] == 7
+    return (isinstance(conv.op, I.Conv2d) and conv.op.weight.shape[2] == 7
+            and not _is_flat(conv, types))
+
+
+def _is_flat(conv: Node, types) -> bool:
+    """Whether its kernel covers the whole map."""
+    op, source = conv.op, types[conv.inputs[0]]
+    k = op.weight.shape[2]
+    return (isinstance(op, I.Conv2d) and k > 1 and (op.stride, op.padding) == (1, 0)
+            and source.shape[1:] == (k, k))
 
 
 def _stem_pool(conv: Node, affine: I.Affine, node: Node | None) -> tuple[I.MaxPool2d, str]:
@@ -222,6 +316,8 @@ def _check_geometry(conv: Node, types) -> None:
                 f"{op.padding} has no step yet", where=where,
                 hint="3 channels, stride 2, padding 3, sides that are multiples of 4 have",
             )
+        return
+    if _is_flat(conv, types):
         return
     image = source.kind == "int" and k == 3
     if isinstance(op, I.BinaryConv2d) and k == 1:
@@ -252,12 +348,12 @@ def _check_geometry(conv: Node, types) -> None:
                                hint="3 channels (RGB) are supported")
 
 
-def _ordered(layers: list[Layer], image: str) -> list[Layer]:
+def _ordered(layers: list, image: str) -> list[Layer | MapPass]:
     """Stable order in which sources and residuals exist."""
     ready, done, waiting = {image}, [], list(layers)
     while waiting:
         for layer in waiting:
-            if layer.source in ready and layer.residual in ready | {None}:
+            if set(layer.reads) <= ready:
                 waiting.remove(layer)
                 done.append(layer)
                 ready |= {layer.value, layer.bits, layer.x}

@@ -10,8 +10,9 @@ import numpy as np
 from rtl_gen.engine.config import POINT_WORDS, ROW_BANKS, EngineConfig
 
 from .geometry import bit_plane, bit_slots, bit_words, ceil_div, x_rows
-from .layers import EverySecond
-from .ops.int_ops import GlobalSum
+from .map_pass import EverySecond
+from .ops.int_dynamic import SubsamplePad
+from .placement import reads_stored
 from .program import Program, Step
 
 __all__ = ["Words", "expected_words", "locate"]
@@ -151,7 +152,7 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
         result |= words(values[layer.bits][:, y0:y1], buffer, base, config,
                         y0=first(layer.bits),
                         kept=kept.bits[layer.bits], channels=_channels(step, config))
-    if layer.x and not (config.shared_x and layer.stored):
+    if layer.x and not reads_stored(layer, config):
         _dense_input(result, program, step, _dense_value(layer, values), image)
     return result
 
@@ -166,7 +167,9 @@ def _channels(step: Step, config: EngineConfig) -> range | None:
 
 def _dense_value(layer, values) -> np.ndarray:
     if isinstance(layer.x_op, EverySecond):
-        return values[layer.value][:, ::2, ::2]
+        return values[layer.source if layer.map_pass else layer.value][:, ::2, ::2]
+    if isinstance(layer.x_op, SubsamplePad):
+        return values[layer.x][: layer.in_shape[0]]
     return values[layer.x]
 
 
@@ -176,9 +179,12 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray,
     y0, y1, only = step.y0, step.y1, None
     if layer.halved:
         y0, y1 = y0 // 2, y1 // 2
-    elif isinstance(layer.x_op, GlobalSum):
+    elif layer.vector:
         y0, y1 = 0, 1
-        only = _pixel_mask(config, 1)  # a channel sum defines its first pixel only
+        only = _pixel_mask(config, 1)  # a vector defines its first pixel only
+        if config.run_time is not None:
+            result |= _vector_words(array, program.placement.x[layer.x], config, step)
+            return
     rows = program.placement.rows
     first = rows.row(layer.x, image, y0, x_rows(layer))
     banks = map_words(array[:, y0:y1], program.placement.x[layer.x], config, y0=first,
@@ -188,6 +194,17 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray,
         if only is not None:
             words = {a: (w, m & only) for a, (w, m) in words.items()}
         result.setdefault("features" if config.shared_x else f"x{b}", {}).update(words)
+
+
+def _vector_words(array: np.ndarray, base: int, config: EngineConfig, step: Step) -> Words:
+    """A vector (C,1,1) in the vector memory: P channels a word."""
+    p, f = config.lanes, config.feature_bits
+    words = {}
+    for og in range(step.g0, step.g0 + step.n_og):
+        values = [int(v) for v in array[og * p : (og + 1) * p, 0, 0]]
+        word = sum((v % (1 << f)) << (f * lane) for lane, v in enumerate(values))
+        words[base + og] = (word, (1 << (f * len(values))) - 1)
+    return {"vectors": words}
 
 
 def locate(program: Program, step: Step, memory: str, address: int, bit: int) -> str:
@@ -214,6 +231,9 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         y = _latest(slot * ROW_BANKS + int(memory[-1]), slots * ROW_BANKS, step.y0)
         x = word * 2 * t + column
         return f"{layer.bits} channel {group * config.channels_in + channel} pixel ({y}, {x})"
+    if memory == "vectors":
+        channel = (address - place.x[layer.x]) * p + bit // f
+        return f"{layer.x} channel {channel}"
     lane, pixel = divmod(bit // f, t)
     bank, banks, y0 = 0, 1, step.y0
     if memory == "features" and layer.stored:
@@ -224,7 +244,7 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         bank, banks = (0, 1) if memory == "features" else (int(memory[1:]), config.x_banks)
         if layer.halved:
             w, y0 = w // 2, y0 // 2
-        elif layer.x_op is not None:
+        elif layer.vector:
             w, y0 = 1, 0
     n_x = ceil_div(w, t)
     plane, rest = divmod(address - base, kept * n_x)

@@ -61,6 +61,8 @@ def depth_first(layers: list[Layer], halvings: int = 1) -> int:
 
     Their weights must stay on chip, so the prefix ends with the first layers of that map.
     """
+    if any(layer.map_pass for layer in layers):  # bits wait for whole maps
+        return 0
     height = -(-layers[0].out_shape[1] >> (halvings - 1))
     count = 0
     for layer in layers:
@@ -152,7 +154,7 @@ def _coarse(layers: list[Layer], prefix: int, band: int) -> Iterator[Piece]:
                     yield Piece(i, progress.done[i], target)
                     progress.done[i] = target
     for i in range(prefix, len(layers)):
-        yield Piece(i, 0, layers[i].out_shape[1])
+        yield Piece(i, 0, layers[i].issued[0])
 
 
 def kept_rows(layers: list[Layer], prefix: int, band: int, batches: Batches) -> Rows:
@@ -182,7 +184,8 @@ def _image_rows_kept(layers: list[Layer], prefix: int, band: int) -> Rows:
         image = min(image, ceil_div(span, ROW_BANKS) * ROW_BANKS)
     rows = Rows({}, {}, {}, image)
     for layer in layers:
-        rows.features[layer.value] = layer.out_shape[1]
+        if layer.value:
+            rows.features[layer.value] = layer.out_shape[1]
         if layer.bits:
             rows.bits[layer.bits] = layer.out_shape[1]
         if layer.x:
@@ -294,7 +297,7 @@ def _cut(piece: Piece, layer: Layer, config: EngineConfig, rows: Rows,
         if y1 is None:
             geo = geometry(layer, config)
             least = 2 if layer.halved else 1
-            if images > 1 or isinstance(layer.x_op, I.GlobalSum):
+            if images > 1 or isinstance(layer.x_op, I.GlobalSum) or layer.max_pool:
                 least = geo.height
             count = f"{images} images x " if images > 1 else ""
             raise DoesNotFit(
@@ -303,10 +306,19 @@ def _cut(piece: Piece, layer: Layer, config: EngineConfig, rows: Rows,
                 where=layer.name,
                 hint=f"plan with psum_depth {images * least * geo.n_x}",
             )
-        each = _groups_a_copy(layer, config)
-        for copy in range(layer.repeats):  # of the residual, read from its start each time
-            yield Piece(piece.layer, y0, y1, copy * each, (copy + 1) * each, 0, images)
+        for groups in _group_ranges(layer, config):
+            yield Piece(piece.layer, y0, y1, *groups, 0, images)
         y0 = y1
+
+
+def _group_ranges(layer: Layer, config: EngineConfig) -> list[tuple[int, int]]:
+    """Output groups computed in one step: those of one copy of a residual, or that have one."""
+    n_og = geometry(layer, config).n_og
+    if layer.residual and layer.residual_channels < layer.out_shape[0]:
+        held = ceil_div(layer.residual_channels, config.lanes)
+        return [(0, held), (held, n_og)] if held < n_og else [(0, n_og)]
+    each = _groups_a_copy(layer, config)
+    return [(copy * each, (copy + 1) * each) for copy in range(layer.repeats)]
 
 
 def _groups_a_copy(layer: Layer, config: EngineConfig) -> int:
@@ -328,6 +340,8 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
         return False
     if isinstance(layer.x_op, I.GlobalSum) and (y0, y1) != (0, geo.height):
         return False
+    if layer.max_pool:
+        return (y0, y1) == (0, geo.height)
     if layer.halved:
         if y0 % 2 or (y1 % 2 and y1 != geo.height):
             return False

@@ -16,8 +16,8 @@ from . import ints
 from .errors import DoesNotFit
 from .geometry import ceil_div, geometry
 from .layers import Layer
-from .ops import int_ops as I
 from .program import Program, Step
+from .run_time import sigmoid_words
 from .stem_pack import pack_stem
 
 __all__ = ["Segment", "border_constants", "layer_constants", "pack", "program_text", "segments",
@@ -35,6 +35,8 @@ def pack(program: Program) -> dict[str, list[int]]:
     first = {step.layer.name: step for step in reversed(program.steps)}
     for layer in program.layers:  # in the order in which their places were reserved
         step = first[layer.name]
+        if layer.map_pass:
+            continue
         if layer.stem:
             images |= stem_images(layer, program.input_op, config)
         elif layer.binary and config.has_codebook:
@@ -43,6 +45,8 @@ def pack(program: Program) -> dict[str, list[int]]:
             if not layer.stem:
                 images["weights" if layer.binary else "dense_weights"] += _tile_words(step, config)
             images["constants"] += _constant_words(layer, config)
+    if config.run_time is not None:
+        images["sigmoid"] = sigmoid_words(program.layers, config)
     images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
     images["loads"] = [
         config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
@@ -168,9 +172,16 @@ def _weight_words(ids: np.ndarray, step, config: EngineConfig) -> list[int]:
 def _dense_words(layer: Layer, config: EngineConfig) -> list[int]:
     k, p, bits = config.dense_inputs, config.lanes, config.weight_bits
     weight = layer.conv.op.weight
-    # image taps go window position by window position, colours innermost
-    flat = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
     geo = geometry(layer, config)
+    if layer.flat:  # as words lie: lane groups of channels, pixels, channels of the group
+        o, c, h, w = weight.shape
+        planes = ceil_div(c, p)
+        spread = np.zeros((o, planes * p, h * w), dtype=weight.dtype)
+        spread[:, :c] = weight.reshape(o, c, -1)
+        flat = spread.reshape(o, planes, p, -1).transpose(0, 1, 3, 2).reshape(o, -1)
+    else:
+        # image taps go window position by window position, colours innermost
+        flat = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
     padded = np.zeros((geo.n_og * p, geo.n_ig * k), dtype=object)
     padded[: flat.shape[0], : flat.shape[1]] = flat % (1 << bits)
     shifts = [1 << (bits * i) for i in range(k)]
@@ -217,13 +228,14 @@ def layer_constants(layer: Layer, config: EngineConfig) -> list[dict[str, int]]:
     border = border_constants(layer, config) if layer.binary else None
     records = []
     for c in range(geo.n_og * config.lanes):
-        record = {"gain": 0, "bias": 0, "threshold": never}
+        record = {"gain": 0, "bias": 0, "threshold": never, "falls": 0}
         record |= {f"border{i}": 0 for i in range(BORDER_CLASSES)}
         used = c < o
         if config.rprelu != "none":
             record |= {"slope": _slope(layer, c if used else None, config), "act_bias": 0}
         if used:
             record |= {"gain": int(layer.affine.gain[c]), "bias": int(layer.affine.bias[c])}
+            record["falls"] = int(layer.affine.gain[c] < 0)
             if layer.act is not None:
                 record["act_bias"] = int(layer.act.bias[c])
             if layer.threshold is not None:
@@ -299,7 +311,7 @@ def required_bits(layers: list[Layer]) -> int:
     """Kernel ID width that serves all binary layers: 9 stores kernels themselves."""
     widest = 1
     for layer in layers:
-        if isinstance(layer.conv.op, I.BinaryConv2d):
+        if layer.binary:
             if layer.conv.op.codebook is None:
                 return 9
             widest = max(widest, (len(layer.conv.op.codebook) - 1).bit_length())

@@ -10,7 +10,7 @@ from .geometry import bit_plane, geometry, x_planes, x_row_words
 from .layers import Layer
 from .order import Rows
 
-__all__ = ["Phases", "Placement", "place"]
+__all__ = ["Phases", "Placement", "place", "reads_stored"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,20 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
     """Assign addresses by lifetime; residual chains are updated in place."""
     last_use: dict[str, int] = {}
     for i, layer in enumerate(layers):
-        for name in (layer.source, layer.residual):
-            if name:
-                last_use[name] = i
+        for name in layer.reads:
+            last_use[name] = i
     feature_regions = _features(layers, config, rows, phases, last_use)
     x_regions = _x(layers, config, rows, phases, last_use)
-    if config.shared_x:
+    if config.run_time is not None:
+        vectors = {f"x:{layer.x}" for layer in layers if layer.vector}
+        x, words = first_fit([r for r in x_regions if r.name in vectors])
+        smaller = [r for r in x_regions if r.name not in vectors]
+        places, map_words = first_fit(feature_regions + _over(smaller, layers, last_use))
+        features = {r.name: places[r.name] for r in feature_regions}
+        x |= {name: a for name, a in places.items() if name.startswith("x:")}
+        x = {name.removeprefix("x:"): address for name, address in x.items()}
+        needed = {"features": map_words, "x": 0, "vectors": words}
+    elif config.shared_x:
         places, words = first_fit(x_regions + feature_regions)
         features = {r.name: places[r.name] for r in feature_regions}
         x = {r.name.removeprefix("x:"): places[r.name] for r in x_regions}
@@ -89,14 +97,16 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
         x = {name.removeprefix("x:"): address for name, address in found.items()}
         needed = {"features": words, "x": x_words}
     for layer in layers:  # a stored map that the dense array reads as it is
-        if _reads_stored(layer, config):
+        if reads_stored(layer, config):
             x[layer.x] = features[layer.value]
     bits, needed["bits"] = _bits(layers, config, rows, phases, last_use)
     return Placement(features, bits, x, rows, needed)
 
 
-def _reads_stored(layer: Layer, config: EngineConfig) -> bool:
-    return bool(config.shared_x and layer.stored and layer.x == layer.value)
+def reads_stored(layer: Layer, config: EngineConfig) -> bool:
+    """Whether the dense array reads the stored map itself."""
+    return bool(config.shared_x and layer.stored and layer.x == layer.value
+                and not (layer.vector and config.run_time))
 
 
 def _features(layers, config, rows, phases, last_use) -> list[Region]:
@@ -130,10 +140,18 @@ def _x_shape(layer: Layer) -> tuple[int, int, int]:
 def _x(layers, config, rows, phases, last_use) -> list[Region]:
     regions = []
     for i, layer in enumerate(layers):
-        if layer.x and not _reads_stored(layer, config):
+        if layer.x and not reads_stored(layer, config):
             size = rows.x[layer.x] * x_row_words(layer, config) * x_planes(layer, config)
             regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x])))
     return regions
+
+
+def _over(regions: list[Region], layers, last_use) -> list[Region]:
+    """What a pass makes of a map lies over the map, if nobody else reads that: a smaller map is
+    written behind where the larger one is read."""
+    over = {f"x:{layer.x}": layer.source for i, layer in enumerate(layers)
+            if layer.map_pass and layer.halved and last_use[layer.source] == i}
+    return [dataclasses.replace(r, alias=over.get(r.name)) for r in regions]
 
 
 def _bits(layers, config, rows, phases, last_use):
@@ -145,6 +163,8 @@ def _bits(layers, config, rows, phases, last_use):
         if not layer.bits:
             continue
         buffer = 1 - where[layer.source] if layer.binary else following
+        if config.run_time is not None:
+            buffer = 0
         where[layer.bits] = buffer
         following = 1 - buffer
         row, slots, planes = bit_plane(layer, rows.bits[layer.bits], config)

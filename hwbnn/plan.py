@@ -12,6 +12,7 @@ from .layers import extract_layers
 from .machine import Plan, excess, excess_text, make
 from .plan_batch import fitting_levels
 from .plan_streaming import plan_streaming
+from .run_time import whole_sums
 from .schedule import schedule
 from .shape import Shape
 
@@ -159,9 +160,15 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
     cycles = 0
     weights = dense_weights = constants = 0
     for layer in program.layers:
-        geo = geometry(layer, config)
+        try:
+            geo = geometry(layer, config)
+        except DoesNotFit:  # a dense layer on a map
+            return None
         groups = geo.height * geo.n_x
         sweep = max(groups, shape.lanes + 1, 4)
+        if layer.map_pass:
+            cycles += geo.n_og * max(groups, 4) + 20
+            continue
         cycles += max(geo.tiles * sweep, geo.n_og * (shape.lanes * 4 + 24)) + 60
         if layer.binary:
             weights += geo.tiles * shape.lanes
@@ -181,6 +188,6 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
                                 / (shape.channels_in * shape.pixels))),
         image_depth=max(16, c.image_depth * c.pixels // shape.pixels),
         pool_depth=max(16, c.pool_depth * c.pixels // shape.pixels),
-        psum_depth=512,
+        psum_depth=max(512, whole_sums(program.layers, config) if c.run_time else 0),
     )
     return cycles, estimate(config)

@@ -73,6 +73,8 @@ def _candidates(graph: Graph, board, luts: int):
     prefix = depth_first(layers)
     stem = layers[0].stem
     bands = BANDS if stem else (0, *BANDS)
+    if not prefix:  # nothing runs depth-first
+        bands = (0,)
     wide = WIDE if any(layer.pointwise for layer in layers) else ()
     for channels, lanes, dense in (*wide, *SHAPES):
         shape = Shape(channels, lanes, 1, dense)
@@ -83,7 +85,7 @@ def _candidates(graph: Graph, board, luts: int):
             yield least  # whatever else is tried takes more
             continue
         for band in bands:
-            for overlap in _overlaps(layers, prefix) if stem else (None,):
+            for overlap in _overlaps(layers, prefix) if stem and prefix else (None,):
                 for stream in (False, True):
                     made = _fitting(graph, board, shape, band=band, stream=stream,
                                     overlap=overlap)

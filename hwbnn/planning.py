@@ -85,7 +85,7 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
     for step, cycles in zip(program.steps, predicted.steps, strict=True):
         entry = dataclasses.asdict(cycles)
         channels, _h, w = step.layer.out_shape
-        entry["shape"] = [channels, step.y1 - step.y0, w]
+        entry["shape"] = [channels, min(step.y1 - step.y0, step.layer.out_shape[1]), w]
         entry["index"] = program.layers.index(step.layer)
         entry["layer"], entry["layer_shape"] = step.layer.name, list(step.layer.out_shape)
         entry["memory"] = words[step.name]
@@ -148,7 +148,8 @@ def _batch_text(program: Program) -> str:
 def _step_words(program: Program) -> dict[str, int]:
     """Words of weight memory that each step's layer takes."""
     lanes = program.config.lanes
-    return {step.name: step.of_og * step.n_ig * lanes for step in program.steps}
+    return {step.name: 0 if step.layer.map_pass else step.of_og * step.n_ig * lanes
+            for step in program.steps}
 
 
 def claims(graph: Graph, chosen) -> dict:

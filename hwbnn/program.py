@@ -18,10 +18,11 @@ from .geometry import (
     x_rows,
 )
 from .layers import Layer
+from .ops import int_dynamic as J
 from .ops import int_ops as I
 from .order import Piece, depth_first, image_rows, kept_rows, pieces
 from .overlap import interleave, split
-from .placement import Phases, Placement, place
+from .placement import Phases, Placement, place, reads_stored
 
 __all__ = ["Program", "Step", "program"]
 
@@ -62,11 +63,13 @@ class Step:
     @property
     def kind(self) -> str:
         """Which unit computes it: binary, dense or stem."""
+        if self.layer.map_pass:
+            return "pass"
         return "stem" if self.layer.stem else "binary" if self.layer.binary else "dense"
 
     @property
     def name(self) -> str:
-        rows = "" if self.y1 - self.y0 == self.layer.out_shape[1] else f"[{self.y0}:{self.y1}]"
+        rows = "" if self.y1 - self.y0 == self.layer.issued[0] else f"[{self.y0}:{self.y1}]"
         part = "" if self.n_og == self.of_og else f"[og {self.g0}:{self.g0 + self.n_og}]"
         images = ""
         if self.batch < self.of_images:
@@ -123,7 +126,8 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         _check_shared(layers, placement)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
     # what runs depth-first reads its weights again and again: they stay on chip
-    streamed = [config.streams and i >= prefix and not x.stem for i, x in enumerate(layers)]
+    streamed = [config.streams and i >= prefix and not x.stem and not x.map_pass
+                for i, x in enumerate(layers)]
     base = [_reserve(*each, config, tables) for each in zip(layers, streamed, strict=True)]
     for kind, words in config.rings.items():
         tables[kind] += words
@@ -138,7 +142,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         fields = _fields(layer, geo, config, placement, input_op, piece)
         if streamed[piece.layer]:
             fields["const_streamed"] = 1
-        else:
+        elif not layer.map_pass:
             per_group = config.lanes * config.const_words
             fields["const_addr"] = addresses["constants"] + piece.g0 * per_group
         load = _load(layer, geo, config, addresses, piece, streamed[piece.layer])
@@ -159,7 +163,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         "steps": len(steps) * config.step_words,
         "loads": sum(step.load is not None for step in steps),
         "pool": max((geometry(x, config).n_x // 2 for x in layers
-                     if x.halved), default=1),
+                     if x.halved or x.max_pool), default=1),
         "logits": batches.images * layers[-1].out_shape[0],
     }
     return Program(config, layers, input_op, placement, steps, needed, batches)
@@ -207,7 +211,7 @@ def _check_overlap(layers: list[Layer], prefix: int, overlap: int) -> None:
 def _check_shared(layers: list[Layer], placement: Placement) -> None:
     """The feature memory takes one word a cycle: a map and its pooled form cannot both go there."""
     for layer in layers:
-        if layer.stored and layer.x and layer.x_op is not None:
+        if layer.stored and layer.x and layer.x_op is not None and not layer.vector:
             raise UnsupportedError("a map that is both a residual and a pooled dense input needs "
                                    "a machine with a memory for dense inputs", where=layer.name)
         if layer.stored and layer.residual and (
@@ -224,7 +228,7 @@ def _reserve(layer: Layer, streamed: bool, config: EngineConfig,
     """Where the layer's tables on chip begin; moves their ends on."""
     geo = geometry(layer, config)
     start = dict(tables)
-    if not streamed:
+    if not streamed and not layer.map_pass:
         if not layer.stem:
             tables["weights" if layer.binary else "dense_weights"] += geo.tiles * config.lanes
         tables["constants"] += geo.n_og * config.lanes * config.const_words
@@ -235,7 +239,7 @@ def _reserve(layer: Layer, streamed: bool, config: EngineConfig,
 
 def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses, piece: Piece,
           streamed: bool) -> dict[str, int] | None:
-    if layer.stem:
+    if layer.stem or layer.map_pass:
         return None
     codebook = layer.binary and config.has_codebook
     address = addresses["weights" if layer.binary else "dense_weights"]
@@ -251,6 +255,8 @@ def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses, piece: P
 
 
 def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, int]:
+    if layer.map_pass:
+        return _pass_fields(layer, geo, config, placement, piece)
     op = layer.conv.op
     y0, y1 = piece.y0, piece.y1
     _c, h_in, w_in = layer.in_shape
@@ -263,7 +269,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         "n_y": y1 - y0 - 1,
         "batch": piece.images - 1,
         "n_x": geo.n_x - 1,
-        "w_out": layer.out_shape[2],
+        "w_out": layer.issued[1],
         "prescale": config.prescales.index(layer.affine.pre) if not layer.binary else 0,
         "shift": config.affine_shifts.index(layer.affine.shift),
     }
@@ -279,7 +285,11 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         f |= _window_rows(layer, config, placement, centre)
     if layer.from_x:
         f |= _dense_rows(layer, config, placement, source)
-    if layer.residual:
+    if layer.max_pool:
+        f["max_pool"] = 1
+    if layer.clamp:
+        f["clamp"] = 1 + config.clamps.index((layer.clamp.lo, layer.clamp.hi))
+    if layer.residual and piece.g0 * config.lanes < layer.residual_channels * layer.repeats:
         f["residual"] = 1
         kept = rows.kept(layer.residual)
         row = rows.row(layer.residual, piece.image, y0, layer.out_shape[1])
@@ -295,14 +305,36 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         f["f_write"] += piece.g0 * f["f_step"]
     if layer.bits:
         f |= _bit_rows(layer, config, placement, piece)
-    if layer.x and not (config.shared_x and layer.stored):
+    if layer.x and not reads_stored(layer, config):
         f |= _x_write(layer, config, placement, piece)
+    if config.run_time is not None:
+        f["x_vector"] = int(layer.in_shape[1:] == (1, 1))
     if layer.is_output:
         # the scan of the logits starts where an output layer has no residual to read
         f |= {"n_classes": layer.out_shape[0] - 1, "f_read": placement.features[layer.value]}
     if layer.from_image:
         f |= {f"offset{c}": int(v) for c, v in enumerate(input_op.offset)}
     return f
+
+
+def _pass_fields(layer, geo, config, placement, piece: Piece) -> dict[str, int]:
+    """A pass over a whole map: where it lies, its thresholds, and what is made of it."""
+    step = placement.rows.features[layer.source] * geo.n_x_map
+    f = {
+        "map_pass": 1,
+        "n_og": geo.n_og - 1,
+        "n_y": geo.height - 1,
+        "n_x": geo.n_x - 1,
+        "w_out": layer.out_shape[2],
+        "f_read": placement.features[layer.source],
+        "f_step": step,
+        "x_vector": 1,
+        "pass_lanes": (layer.out_shape[0] - 1) % config.lanes,
+    }
+    if layer.thresholds:
+        f["x_addr"] = placement.x[layer.thresholds]
+        f |= _bit_rows(layer, config, placement, piece)
+    return f | _x_write(layer, config, placement, piece) if layer.x else f
 
 
 def _window_rows(layer, config, placement, row0: int) -> dict[str, int]:
@@ -342,7 +374,8 @@ def _point_rows(layer, config, placement, y0: int) -> dict[str, int]:
 def _dense_rows(layer, config, placement, y0: int) -> dict[str, int]:
     row = ceil_div(layer.in_shape[2], config.pixels)
     kept = placement.rows.x[layer.source]
-    return {"x_addr": placement.x[layer.source] + y0 % kept * row, "x_step": kept * row}
+    step = 1 if layer.flat else kept * row  # all pixels are inputs, one after another
+    return {"x_addr": placement.x[layer.source] + y0 % kept * row, "x_step": step}
 
 
 def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
@@ -375,6 +408,8 @@ def _x_write(layer, config, placement, piece: Piece) -> dict[str, int]:
     if layer.halved:
         pooled = isinstance(layer.x_op, I.AvgPool2x2)
         f["x_mode"], first = XMode.POOL if pooled else XMode.SAMPLE, piece.y0 // 2
+    elif isinstance(layer.x_op, J.Sigmoid):
+        f |= {"x_mode": XMode.SIGMOID, "sigmoid": config.run_time.fracs.index(layer.x_op.frac)}
     elif isinstance(layer.x_op, I.GlobalSum):
         f |= {"x_mode": XMode.SUM, "gsum": config.gsum_shifts.index(layer.x_op.shift)}
         first = 0

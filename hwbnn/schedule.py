@@ -9,11 +9,13 @@ import dataclasses
 from rtl_gen.engine.config import STREAM_KINDS
 from rtl_gen.engine.image_model import ImageTimes
 from rtl_gen.engine.loader import WeightLoader
+from rtl_gen.engine.sequencer import PASS_SWEEP
 from rtl_gen.engine.stem_model import StemTimes
 from rtl_gen.engine.top import Timing
 from rtl_gen.engine.weight_stream import WeightStream
 
 from .external import weight_source
+from .ops.int_dynamic import Sigmoid
 from .pack import segments
 from .program import Program, Step
 
@@ -41,7 +43,7 @@ class StepCycles:
 
     @property
     def utilisation(self) -> float:
-        return self.macs / (self.capacity * self.cycles)
+        return self.macs / (self.capacity * self.cycles) if self.capacity else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,7 +284,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
             following_ready = taken + 3 + config.step_words
             loader = stem if step.layer.stem else weights
             end, wait = _run_step(step, taken, loader, constants)
-            finish = end + 1 + timing.drain
+            finish = end + 1 + _drain(step, timing)
             if step.layer.stem:
                 stem.row_taken(finish)
             if step.layer.from_image:
@@ -304,21 +306,31 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
     """(last issue, cycles waited) of a step whose descriptor is taken at ``taken``."""
     setup = taken + 1
-    constants.setup(setup, step)
+    if not step.layer.map_pass:
+        constants.setup(setup, step)
     free = setup + 1
     wait = 0
     for _og in range(step.n_og):
         for ig in range(step.n_ig):
-            go = max(free, weights.next_ready())
-            if ig == step.n_ig - 1:
-                go = max(go, constants.ready)
-                constants.taken(go)
-            weights.taken(go)
+            go = free
+            if not step.layer.map_pass:
+                go = max(free, weights.next_ready())
+                if ig == step.n_ig - 1:
+                    go = max(go, constants.ready)
+                    constants.taken(go)
+                weights.taken(go)
             wait += go - free
             # sweeps start at least four cycles apart (partial sums)
-            free = go + max(step.groups, 4)
+            free = go + max(step.groups, PASS_SWEEP if step.layer.map_pass else 4)
             last = go + step.groups - 1
     return last, wait
+
+
+def _drain(step: Step, timing: Timing) -> int:
+    """Cycles behind a step's last issue."""
+    if step.layer.map_pass:
+        return timing.drains[0]
+    return timing.drains[1] if isinstance(step.layer.x_op, Sigmoid) else timing.drain
 
 
 def _scan(program: Program) -> int:
@@ -329,6 +341,8 @@ def _scan(program: Program) -> int:
 
 def _capacity(step: Step, config) -> int:
     """Multiply-accumulates a cycle of the unit that computes ``step``."""
+    if step.layer.map_pass:
+        return 0
     if step.layer.stem:
         return config.stem.macs
     return config.array_macs if step.layer.binary else config.dense_macs
@@ -337,8 +351,10 @@ def _capacity(step: Step, config) -> int:
 def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> StepCycles:
     compute = step.groups * step.n_og * step.n_ig
     layer = step.layer
-    share = step.batch * (step.y1 - step.y0) / layer.out_shape[1] * step.n_og / step.of_og
-    if wait * 10 > cycles:
+    share = step.batch * (step.y1 - step.y0) / layer.issued[0] * step.n_og / step.of_og
+    if layer.map_pass or (config.run_time is not None and layer.vector and layer.from_x):
+        bound = "barrier"
+    elif wait * 10 > cycles:
         per_group = step.n_ig * step.groups
         bound = "constants" if per_group < config.lanes * config.const_words else "weights"
         if step.groups < config.lanes:

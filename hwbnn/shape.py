@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from rtl_gen.engine.config import STREAM_KINDS, EngineConfig
+from rtl_gen.engine.run_time_config import RunTimeConfig
 from rtl_gen.engine.stem_config import StemConfig
 
 from . import ints
@@ -13,8 +14,10 @@ from .errors import DoesNotFit
 from .ir import Graph
 from .layers import EverySecond, Layer, extract_layers, graph_input
 from .ops import int_ops as I
+from .ops.int_dynamic import SubsamplePad
 from .pack import border_constants, required_bits
 from .program import Program, program
+from .run_time import run_time_config, whole_sums
 from .stem_pack import accumulator_bits
 
 __all__ = ["Shape", "derive", "general_purpose", "on_machine"]
@@ -50,6 +53,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            overlap: int | None = None, batch=None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
+    Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
+    that a step must make whole.
     Widths come from the graph's ranges, depths from the program's placement. ``band`` rows at a
     time go depth-first through the leading layers (0: every map whole), until the map was halved
     ``halvings`` times; ``logic_pairs`` of the
@@ -61,6 +66,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     layers = extract_layers(graph)
     types = graph.types()
     stem = _stem(layers, shape, graph_input(graph).op, logic_pairs)
+    run_time = run_time_config(layers)
     wide = EngineConfig(
         **dataclasses.asdict(shape),
         **_arithmetic(graph, layers, types),
@@ -74,6 +80,10 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers),
+        clamps=_clamps(layers),
+        max_pool=any(layer.max_pool for layer in layers),
+        run_time=run_time,
+        pooled=run_time is None or any(isinstance(x.x_op, I.AvgPool2x2) for x in layers),
         **{f"{name}_depth": 1 << 16 for name in ("bit", "image", "feature", "x", "weight",
                                                  "dense_weight", "const", "codebook", "step",
                                                  "load", "logit")},
@@ -85,6 +95,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
+    if run_time is not None:
+        wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
     order = {"band": band, "halvings": halvings, "overlap": overlap, "batch": batch}
     fitted = _fit(layers, wide, graph_input(graph).op, order)
     if not stream:
@@ -109,6 +121,12 @@ def _full_rings(config: EngineConfig) -> tuple[int, ...]:
 def _shared_x(layers: list[Layer], shape: Shape) -> bool:
     """Whether dense inputs go to the feature memory: beside a stem, or if pooled maps are added."""
     divides = shape.lanes % shape.dense_inputs == 0
+    late = next((layer for layer in layers if layer.map_pass), None)
+    if late is not None and not divides:
+        raise DoesNotFit(f"run-time thresholds need dense inputs that divide the {shape.lanes} "
+                         f"lanes, not {shape.dense_inputs}", where=late.name)
+    if late is not None:
+        return True
     made = {layer.x for layer in layers if layer.x_op is not None}
     pooled = next((layer for layer in layers if layer.residual in made), None)
     if pooled is not None and not divides:
@@ -118,7 +136,11 @@ def _shared_x(layers: list[Layer], shape: Shape) -> bool:
 
 
 def _sampled(layers: list[Layer]) -> bool:
-    return any(isinstance(layer.x_op, EverySecond) for layer in layers)
+    return any(isinstance(layer.x_op, EverySecond | SubsamplePad) for layer in layers)
+
+
+def _clamps(layers: list[Layer]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted({(layer.clamp.lo, layer.clamp.hi) for layer in layers if layer.clamp}))
 
 
 def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> StemConfig | None:
@@ -145,8 +167,12 @@ def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> Stem
 def _fit(layers: list[Layer], wide: EngineConfig, input_op, order: dict) -> Program:
     """Shrink every depth to what the program uses."""
     needed = program(layers, wide, input_op, **order).needed
-    depths = {DEPTHS[k]: max(MIN_DEPTH, v) for k, v in needed.items()}
+    depths = {DEPTHS[k]: max(MIN_DEPTH, v) for k, v in needed.items() if k in DEPTHS}
     config = dataclasses.replace(wide, **depths)
+    if config.run_time is not None:
+        depth = max(MIN_DEPTH, needed["vectors"])
+        run_time = dataclasses.replace(config.run_time, vector_depth=depth)
+        config = dataclasses.replace(config, run_time=run_time)
     # narrower addresses change no count except the step's own words
     steps = program(layers, config, input_op, **order).needed["steps"]
     config = dataclasses.replace(config, step_depth=max(MIN_DEPTH, steps))
@@ -155,6 +181,7 @@ def _fit(layers: list[Layer], wide: EngineConfig, input_op, order: dict) -> Prog
 
 def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     """Widths and menus that the network's ranges ask for."""
+    layers = [layer for layer in layers if not layer.map_pass]
     affines = [layer.affine for layer in layers]
     z = []
     for node in graph:
@@ -197,20 +224,26 @@ def _feature_bits(graph: Graph) -> int:
 
 
 def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier",
-                    mobile: bool = False, batch: int = 1) -> EngineConfig:
+                    mobile: bool = False, batch: int = 1,
+                    run_time: RunTimeConfig | None = None) -> EngineConfig:
     """An engine of ``shape`` for any small network: wide menus and memories, nothing derived.
 
     A ``mobile`` one computes 1x1 binary convolutions, adds pooled maps, and has shortcuts that
-    read every second pixel.
+    read every second pixel. One with ``run_time`` makes all bits at thresholds of the image, clamps
+    to ±1 and to 0 and more, and has max-pools.
     """
+    top = ints.signed_range(16)[1]
+    one = 1 << 14
+    late = {"max_pool": True, "clamps": ((-one, one), (0, top)), "run_time": run_time}
     return EngineConfig(
+        **(late if run_time else {}),
         **dataclasses.asdict(shape),
         id_bits=id_bits,
         rprelu=rprelu,
         batch=batch,
         pointwise=mobile,
-        shared_x=mobile,
-        sampled=mobile,
+        shared_x=mobile or run_time is not None,
+        sampled=mobile or run_time is not None,
         affine_shifts=(4, 6, 8, 10, 12, 14, 16, 18),
         prescales=(0, 4, 8, 12, 16),
         weight_bits=12,
@@ -230,6 +263,30 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
     )
 
 
+def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
+    """Clamps, max-pools and run-time thresholds that an engine lacks."""
+    where = layers[0].name
+    missing = set(_clamps(layers)) - set(config.clamps)
+    if missing:
+        raise DoesNotFit(f"needs clamps {sorted(missing)}, which the engine does not offer",
+                         where=where)
+    if any(layer.max_pool for layer in layers) and not config.max_pool:
+        raise DoesNotFit("the engine has no max-pools", where=where)
+    needs, has = run_time_config(layers), config.run_time
+    if (needs is None) != (has is None):
+        without = "" if needs is None else "no "
+        raise DoesNotFit(f"the engine has {without}run-time thresholds alone", where=where)
+    if needs is None:
+        return
+    for name in ("tie", "entries", "shift"):
+        if getattr(needs, name) != getattr(has, name):
+            raise DoesNotFit(f"{name} of run-time thresholds must be {getattr(has, name)}, not "
+                             f"{getattr(needs, name)}", where=where)
+    if set(needs.fracs) - set(has.fracs):
+        raise DoesNotFit(f"needs sigmoids at {needs.fracs}, the engine has {has.fracs}",
+                         where=where)
+
+
 def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
     """The program of ``graph`` for an engine that exists already, with a ``batch`` as of `derive`.
 
@@ -238,6 +295,7 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
     layers = extract_layers(graph)
     if layers[0].stem:
         raise DoesNotFit("the engine has no stem", where=layers[0].name)
+    _check_run_time(layers, config)
     needs = _arithmetic(graph, layers, graph.types())
     for name in ("feature_bits", "slope_shift", "image_frac"):
         if needs[name] != getattr(config, name):
@@ -263,7 +321,8 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
         raise DoesNotFit(f"a batch of {result.batches.images} images, the engine takes "
                          f"{config.batch}")
     for memory, words in result.needed.items():
-        available = getattr(config, DEPTHS[memory])
+        available = (config.run_time.vector_depth if memory == "vectors"
+                     else getattr(config, DEPTHS[memory]))
         if words > available:
             raise DoesNotFit(
                 f"{memory} needs {words} words, the engine has {available} ({words - available} "

@@ -7,6 +7,7 @@ import numpy as np
 from .errors import UserError
 from .folder import plain_errors, write_text
 from .layers import EverySecond
+from .ops import int_dynamic as J
 from .ops import int_ops as I
 from .report import render_text, sections, tables_html, tables_markdown
 from .report.quantity import Column, Table, from_json, show
@@ -30,6 +31,10 @@ def checked(found) -> str:
     table = Table(Column("checkpoint"), Column("runs on"), Column("input"), Column("output"),
                   Column("MAC"), Column("then"))
     for layer in found.layers:
+        if layer.map_pass:
+            table.add(layer.node.source or layer.name, "pass over the map",
+                      _shape(layer.in_shape), _shape(layer.out_shape), 0, _then(layer))
+            continue
         op = layer.conv.op
         what = f"{op.weight.shape[2]}x{op.weight.shape[2]}"
         if layer.binary:
@@ -58,11 +63,18 @@ def _shape(shape) -> str:
 
 
 def _then(layer) -> str:
-    parts = ["affine"]
+    if layer.map_pass:
+        smaller = "2x2 mean" if isinstance(layer.x_op, I.AvgPool2x2) else "every 2nd pixel"
+        if layer.vector:
+            return "global mean"
+        return "sign at run-time thresholds" + (f", {smaller}" if layer.x else "")
+    parts = ["2x2 max-pool", "affine"] if layer.max_pool else ["affine"]
     if layer.pool is not None:
         parts.append(f"{layer.pool.kernel}x{layer.pool.kernel} max-pool")
     if layer.residual:
         parts.append("residual")
+    if layer.clamp is not None:
+        parts.append("clamp")
     if layer.act is not None:
         parts.append("RPReLU by shifts" if isinstance(layer.act, I.ShiftRPReLU) else "RPReLU")
     if layer.bits:
@@ -73,6 +85,8 @@ def _then(layer) -> str:
         parts.append("every second pixel")
     if isinstance(layer.x_op, I.GlobalSum):
         parts.append("global mean")
+    if isinstance(layer.x_op, J.Sigmoid):
+        parts.append("sigmoid")
     if layer.is_output:
         parts.append("argmax")
     return ", ".join(parts)

@@ -53,7 +53,7 @@ def memory_path(name: str, config: EngineConfig) -> str:
     """Hierarchical name of a memory's words below the simulated top."""
     if name.startswith("bits"):
         block = f"bitmap.{name}"
-    elif name.startswith("x"):
+    elif name.startswith("x") or name == "vectors":
         block = f"xmap.{name}"
     else:
         block = MEMORY_PATHS[name]

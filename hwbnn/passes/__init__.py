@@ -1,11 +1,13 @@
 """Passes: Graph -> Graph, one idea each, in the order of PIPELINE."""
 
+from .align import align_channels
 from .calibrate import Calibration, calibrate
 from .fold import fold_norm
 from .numeric import Numeric
 from .quantize import quantize
 
-__all__ = ["Calibration", "Numeric", "calibrate", "fold_norm", "lower_to_integers", "quantize"]
+__all__ = ["Calibration", "Numeric", "align_channels", "calibrate", "fold_norm",
+           "lower_to_integers", "quantize"]
 
 
 def lower_to_integers(graph, images=None, numeric=None):
@@ -13,5 +15,5 @@ def lower_to_integers(graph, images=None, numeric=None):
 
     ``images`` uint8 (N,H,W,C) calibrate ranges; None uses the checkpoint's statistics.
     """
-    folded = fold_norm(graph)
+    folded = align_channels(fold_norm(graph))
     return folded, quantize(folded, calibrate(folded, images), numeric or Numeric())

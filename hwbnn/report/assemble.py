@@ -77,8 +77,10 @@ def _share(macs: int, capacity: int, predicted: int, simulated: int | None) -> d
     """What a unit did of what it could have done, by path.
 
     Absent where it did more: the stem works while the steps of other layers run, so that its own
-    steps say nothing about it.
+    steps say nothing about it. Absent, too, where no array computes.
     """
+    if not capacity:
+        return {}
     shares = {"estimate": Estimate(_percent(macs, capacity, predicted), "%", SCHEDULE)}
     if simulated is not None:
         shares["rtl-sim"] = Measurement(_percent(macs, capacity, simulated), "%", "rtl-sim")

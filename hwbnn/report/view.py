@@ -169,6 +169,14 @@ def _layers(doc: dict) -> Section | None:
         "A step computes one convolution and everything behind it up to the next. Utilisation is "
         "multiply-accumulates over what the array could do in the same cycles; padded taps count "
         "as work. Bound names what the step waits for.")
+    barrier = [row for row in doc["layers"] if row["bound"] == "barrier"]
+    if barrier:
+        cycles, whole = (sum(_get(row, "cycles", "estimate").value for row in rows)
+                         for rows in (barrier, doc["layers"]))
+        section.text.append(
+            f"Barrier: {len(barrier)} steps between a map and its bits (dense layers on its "
+            f"channel means, the pass that compares it with their result) take {cycles:,} of "
+            f"{whole:,} cycles, {100 * cycles / whole:.1f} % (estimate).")
     return section
 
 

@@ -13,6 +13,8 @@ __all__ = ["BitMap"]
 class BitMap(wiring.Component):
     """Ping-pong bit maps. A word is S channels of 2*T adjacent columns of one row.
 
+    Where thresholds come at run time there is one buffer: no step reads bits and writes others.
+
     Reading serves the window, from one buffer. Writing merges the P channels of a lane group into
     words of the other one: two adjacent groups of pixels are collected, then the word is read,
     changed and written back through the port that nobody else uses. A group that starts a channel
@@ -84,7 +86,8 @@ class BitMap(wiring.Component):
         old = Signal(self._word)
         m.d.sync += merged.eq((old & keep[2]) | new_bits[2])
         read = {}
-        for b, letter in enumerate("ab"):
+        letters = config.bit_buffers
+        for b, letter in enumerate(letters):
             for bank in range(ROW_BANKS):
                 name = f"bits_{letter}{bank}"
                 ram = Ram(
@@ -108,9 +111,11 @@ class BitMap(wiring.Component):
         with m.Switch(to_bank[2]):
             for bank in range(ROW_BANKS):
                 with m.Case(bank):
-                    m.d.comb += old.eq(Mux(self.i_buffer, read[1, bank], read[0, bank]))
+                    last = read[len(letters) - 1, bank]
+                    m.d.comb += old.eq(Mux(self.i_buffer, last, read[0, bank]))
         for bank in range(ROW_BANKS):
-            m.d.comb += self.o_words[bank].eq(Mux(self.i_source, read[1, bank], read[0, bank]))
+            last = read[len(letters) - 1, bank]
+            m.d.comb += self.o_words[bank].eq(Mux(self.i_source, last, read[0, bank]))
         return m
 
     def _collect(self, m):

@@ -10,6 +10,7 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
 
 __all__ = ["POINT_WORDS", "ROW_BANKS", "EngineConfig"]
@@ -28,6 +29,10 @@ IMAGE_FIELDS = {
     "image_slots": COORDINATE_BITS,  # rows that each row bank keeps of the image
     "image_need": COORDINATE_BITS + 1,  # rows that must be there, counted from the first one kept
     "image_release": COORDINATE_BITS + 1,  # rows that nobody reads after this step
+}
+RUN_TIME_FIELDS = {
+    "map_pass": 1,  # reads a stored map word by word; no array, no lane
+    "x_vector": 1,  # the dense input, or the thresholds, and what is left for it are vectors
 }
 POINTWISE_FIELDS = {
     "point": 1,  # a 1x1 convolution of a map by channel groups
@@ -77,6 +82,16 @@ class EngineConfig:
         divide S.
     sampled : bool
         Maps may be handed to the dense array with every second row and column.
+    pooled : bool
+        Maps may be handed to the dense array pooled 2x2.
+    max_pool : bool
+        Results may be max-pooled 2x2.
+    clamps : tuple of (int, int)
+        Limits that a step may clamp its results to, beside those of ``feature_bits``.
+    run_time : RunTimeConfig, optional
+        All activation bits are made by passes over stored maps, at thresholds of each image; there
+        is one bit buffer. Dense inputs that are maps lie in the feature memory (``shared_x``),
+        vectors in a memory of their own.
     stem : StemConfig, optional
         A stem unit computes the first layer; its ``lanes`` are this engine's.
     ring_words : tuple of int
@@ -112,6 +127,10 @@ class EngineConfig:
     shared_x: bool = False
     pointwise: bool = False
     sampled: bool = False
+    pooled: bool = True
+    max_pool: bool = False
+    clamps: tuple[tuple[int, int], ...] = ()
+    run_time: RunTimeConfig | None = None
     stem: StemConfig | None = None
     ring_words: tuple[int, ...] = ()
     overlap: bool = False
@@ -145,6 +164,10 @@ class EngineConfig:
             raise ValueError(f"rprelu must be multiplier, shift or none, not {self.rprelu!r}")
         if self.shared_x and p % k:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
+        if self.run_time is not None and (not self.shared_x or self.pointwise):
+            raise ValueError("run-time thresholds need shared_x and no 1x1 binary convolutions")
+        if any(lo > hi for lo, hi in self.clamps):
+            raise ValueError(f"clamps {self.clamps}")
         if self.pointwise and s % p:
             raise ValueError(f"1x1 convolutions need lanes that divide the {s} channels, not {p}")
         if self.stem is not None and (self.stem.lanes != p or t != 1):
@@ -163,6 +186,16 @@ class EngineConfig:
     def straddles(self) -> bool:
         """Whether a lane group can touch two channel words, which costs a second write."""
         return self.channels_in % self.lanes != 0
+
+    @property
+    def bit_buffers(self) -> str:
+        """Names of the bit buffers: one where no layer writes bits while it reads others."""
+        return "ab" if self.run_time is None else "a"
+
+    @property
+    def x_mode_bits(self) -> int:
+        """Width of a step's ``x_mode`` (see XMode)."""
+        return 2 + (self.sampled or self.run_time is not None)
 
     @property
     def x_banks(self) -> int:
@@ -219,7 +252,7 @@ class EngineConfig:
         p, t, f = self.lanes, self.pixels, self.feature_bits
         result = {}
         for bank in range(ROW_BANKS):
-            for buffer in "ab":
+            for buffer in self.bit_buffers:
                 result[f"bits_{buffer}{bank}"] = (2 * t * self.channels_in, self.bit_depth)
             if self.stem is None:
                 result[f"image{bank}"] = (2 * t * PIXEL_BITS, self.image_depth)
@@ -228,6 +261,8 @@ class EngineConfig:
         result["features"] = (p * t * f, self.feature_depth)
         for bank in range(0 if self.shared_x else self.x_banks):
             result[f"x{bank}"] = (p * t * f, self.x_depth)
+        if self.run_time is not None:
+            result |= self.run_time.memories(p, f)
         result["psum"] = (p * t * self.acc_bits, self.psum_depth)
         result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)
         result["dense_weights"] = (self.weight_bits * self.dense_inputs, self.dense_weight_depth)
@@ -236,7 +271,10 @@ class EngineConfig:
             result["codebooks"] = (9, self.codebook_depth)
         result["steps"] = (self.step_word_bits, self.step_depth)
         result["loads"] = (self.load_layout.size, self.load_depth)
-        result["pool"] = (p * t * (f + 1), self.pool_depth)
+        if self.max_pool:
+            result["max_pool"] = (p * t * f, self.pool_depth)
+        if self.pooled:
+            result["pool"] = (p * t * (f + 1), self.pool_depth)
         result["logits"] = (f, self.logit_depth)
         return result
 
@@ -257,7 +295,10 @@ class EngineConfig:
         if self.rprelu != "none":
             fields["slope"] = unsigned(self.slope_layout.size)
             fields["act_bias"] = unsigned(self.feature_bits)
-        fields["threshold"] = unsigned(self.feature_bits + 1)
+        if self.run_time is None:
+            fields["threshold"] = unsigned(self.feature_bits + 1)
+        if self.max_pool:
+            fields["falls"] = unsigned(1)  # the gain is negative
         for i in range(BORDER_CLASSES):
             fields[f"border{i}"] = unsigned(self.border_bits)
         return data.StructLayout(fields)
@@ -276,6 +317,8 @@ class EngineConfig:
         """One compute step: a convolution over a row range, and what becomes of its results."""
         ba, fa = self.bit_addr_bits, _bits(self.feature_depth)
         xa = fa if self.shared_x else _bits(self.x_depth)
+        if self.run_time is not None:
+            xa = max(xa, _bits(self.run_time.vector_depth))
         return data.StructLayout(
             {
                 "dense": 1,  # dense array, else XNOR array
@@ -285,7 +328,8 @@ class EngineConfig:
                 "last": 1,  # the program's last step
                 "result": 1,  # the frame's logits are stored when it ends
                 "n_og": 10,  # output channel groups of P, less one
-                "n_ig": 10,  # input groups (S channels, K inputs), less one
+                # input groups (S channels, K inputs), less one
+                "n_ig": 10 if self.run_time is None else 12,
                 "n_y": COORDINATE_BITS,  # rows of the range, less one
                 # images per weight load, less one
                 "batch": 3 if self.batch == 1 else _bits(self.batch),
@@ -321,8 +365,9 @@ class EngineConfig:
                 "bits_row_step": ba,
                 "bits_cg_step": ba,
                 "bits_bank0": 2,
-                # 0 none, 1 map, 2 pooled 2x2, 3 channel sums, 4 every second row and column
-                "x_mode": 2 + self.sampled,
+                # 0 none, 1 map, 2 pooled 2x2, 3 channel sums, 4 every second row and column,
+                # 5 sigmoid of a vector
+                "x_mode": self.x_mode_bits,
                 "x_write": xa,
                 "x_write_step": xa,
                 "gsum": _bits(len(self.gsum_shifts)),
@@ -330,7 +375,18 @@ class EngineConfig:
             }
             | ({} if self.stem else IMAGE_FIELDS)
             | (POINTWISE_FIELDS if self.pointwise else {})
+            | ({"clamp": _bits(1 + len(self.clamps))} if self.clamps else {})
+            | ({"max_pool": 1} if self.max_pool else {})
+            | self._run_time_fields()
         )
+
+    def _run_time_fields(self) -> dict[str, int]:
+        if self.run_time is None:
+            return {}
+        return RUN_TIME_FIELDS | {
+            "sigmoid": _bits(len(self.run_time.fracs)),  # which position a sigmoid has
+            "pass_lanes": _bits(self.lanes),  # lanes of a pass' last group, less one
+        }
 
     @property
     def step_word_bits(self) -> int:

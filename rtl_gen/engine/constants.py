@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..leaf import leaf
 from .common import DelayLine, Ram
 from .config import BORDER_CLASSES, EngineConfig
-from .lane import STAGE
+from .lane import LATENCY, STAGE
 from .loader import connect_stream, stream_members
 
 __all__ = ["ConstantLoader", "LaneConstants"]
@@ -33,6 +33,7 @@ class LaneConstants(wiring.Component):
         self.leaf_name = (
             f"lane_constants_{config.const_layout.size}_{config.const_words}_"
             f"{config.feature_bits}_{config.bias_bits}_{config.border_bits}_{config.rprelu}"
+            + ("" if config.run_time is None else "_nothr") + "_falls" * config.max_pool
         )
         super().__init__(
             {
@@ -63,6 +64,7 @@ class LaneConstants(wiring.Component):
             "slope": STAGE["slope"],
             "act_bias": STAGE["act_bias"],
             "threshold": STAGE["threshold"],
+            "falls": LATENCY,
         } | {f"border{i}": STAGE["border"] for i in range(BORDER_CLASSES)}
         for name, _field in config.const_layout:
             active = Signal.like(Value.cast(loaded[name]), name=f"active_{name}", reset_less=True)

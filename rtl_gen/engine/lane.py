@@ -45,8 +45,11 @@ class Lane(wiring.Component):
         Border class, with i_acc.
     i_residual : In(signed(feature_bits))
         Valid at stage 8.
+    i_lo, i_hi : In(signed(feature_bits)), where the configuration has clamps
+        What the sum saturates to, static during a step.
     i_constants : In(const_layout)
     o_x : Out(signed(feature_bits)), o_bit : Out(1)
+        The bit is 0 where thresholds come at run time (see MapPass).
 
     Latency: 16 cycles to ``o_x``, 17 to ``o_bit``. Throughput: one value a cycle.
     """
@@ -58,10 +61,13 @@ class Lane(wiring.Component):
             f"{config.feature_bits}_{config.rprelu}{config.slope_shift}"
         )
         menus = "_".join(map(str, (*config.affine_shifts, "p", *config.prescales)))
-        self.leaf_name = f"lane_{shape}_s{menus}"
+        more = ("_clamp" if config.clamps else "") + ("" if config.run_time is None else "_nobit")
+        self.leaf_name = f"lane_{shape}_s{menus}{more}"
         self.leaf_synth = ""
+        limit = In(signed(config.feature_bits))
         super().__init__(
-            {
+            ({"i_lo": limit, "i_hi": limit} if config.clamps else {})
+            | {
                 "i_acc": In(signed(config.acc_bits)),
                 "i_dense": In(1),
                 "i_prescale": In(3),
@@ -103,10 +109,16 @@ class Lane(wiring.Component):
         m.d.comb += residual.eq(Mux(here["residual_on"], self.i_residual, 0))
         m.d.sync += total.eq(z + residual)
         stored = Signal(signed(config.feature_bits), reset_less=True)
-        m.d.sync += stored.eq(saturate(m, total, config.feature_bits, "stored_value"))
+        if config.clamps:
+            above, below = total > self.i_hi, total < self.i_lo
+            m.d.sync += stored.eq(Mux(above, self.i_hi, Mux(below, self.i_lo, total)))
+        else:
+            m.d.sync += stored.eq(saturate(m, total, config.feature_bits, "stored_value"))
 
         x = self._activation(m, stored, const)
         m.d.comb += self.o_x.eq(x)
+        if config.run_time is not None:
+            return m
         bit = Signal(reset_less=True)
         m.d.sync += bit.eq(x >= const.threshold.as_signed())
         m.d.comb += self.o_bit.eq(bit)

@@ -6,8 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from .common import DelayLine, Ram
 from .config import COORDINATE_BITS, ROW_BANKS, EngineConfig
+from .xmap import XMode
 
-__all__ = ["Sequencer", "issue_layout"]
+__all__ = ["PASS_SWEEP", "Sequencer", "issue_layout"]
+
+PASS_SWEEP = 6  # least cycles between the sweeps of a pass
 
 
 def issue_layout(config: EngineConfig) -> data.StructLayout:
@@ -32,6 +35,8 @@ def issue_layout(config: EngineConfig) -> data.StructLayout:
         }
         # first and last group of an image of a batch, in an output group's last sweep
         | ({"image_first": 1, "image_last": 1} if config.batch > 1 else {})
+        # "valid" of a pass over a map, which goes another way
+        | ({} if config.run_time is None else {"passing": 1})
     )
 
 
@@ -48,6 +53,8 @@ class Sequencer(wiring.Component):
     config : EngineConfig
     drain : int
         Cycles from the last issue of a step until everything it stores is stored.
+    drains : tuple of int, where thresholds come at run time
+        The same of a pass over a map, and of a step that ends with sigmoids.
 
     Members
     -------
@@ -75,8 +82,8 @@ class Sequencer(wiring.Component):
         With ``o_result``: the next image's.
     """
 
-    def __init__(self, config: EngineConfig, *, drain: int):
-        self._config, self._drain = config, drain
+    def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0)):
+        self._config, self._drain, self._drains = config, drain, drains
         ba = config.bit_addr_bits
         layout = config.step_layout
         super().__init__(
@@ -148,26 +155,34 @@ class Sequencer(wiring.Component):
             og_last.eq(og == step.n_og),
         ]
         point = step.point if config.pointwise else Const(0)
+        map_pass = step.map_pass if config.run_time is not None else Const(0)
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
         # partial sums are written three cycles after they are read: sweeps start 4 cycles apart
-        gap = Signal(2)
+        gap = Signal(2 if config.run_time is None else 3)
         with m.If(gap != 0):
             m.d.sync += gap.eq(gap - 1)
         with m.If(go & tile_first):
             m.d.sync += gap.eq(3)
+            if config.run_time is not None:
+                # bits that straddle two words are written a cycle later than others: a pass, which
+                # waits for no constants, starts its sweeps PASS_SWEEP cycles apart
+                with m.If(map_pass):
+                    m.d.sync += gap.eq(PASS_SWEEP - 1)
         m.d.comb += [
             weights_ok.eq(
                 Mux(step.stem, self.i_ready_s, Mux(step.dense, self.i_ready_d, self.i_ready_x))
+                | map_pass
             ),
             go.eq(
                 running
-                & (~tile_first | (weights_ok & (~ig_last | self.i_ready_c) & (gap == 0)))
+                & (~tile_first | (weights_ok & (~ig_last | self.i_ready_c | map_pass)
+                                  & (gap == 0)))
             ),
-            self.o_take_x.eq(go & tile_first & ~step.dense),
+            self.o_take_x.eq(go & tile_first & ~step.dense & ~map_pass),
             self.o_take_d.eq(go & tile_first & step.dense & ~step.stem),
-            self.o_take_c.eq(go & tile_first & ig_last),
+            self.o_take_c.eq(go & tile_first & ig_last & ~map_pass),
         ]
 
         # -- this issue ----------------------------------------------------------------------
@@ -188,7 +203,7 @@ class Sequencer(wiring.Component):
         col_r, out_col_r, valid_r = Signal(12), Signal(12), Signal()
         issue = Signal(issue_layout(config))
         m.d.sync += [
-            issue.valid.eq(go),
+            issue.valid.eq(go & ~map_pass),
             issue.tile_first.eq(tile_first),
             issue.first.eq(ig == 0),
             issue.last.eq(ig_last),
@@ -199,7 +214,7 @@ class Sequencer(wiring.Component):
             issue.row_odd.eq(y[0]),
             issue.row_class.eq(Mux(row == 0, 1, Mux(row + 1 >= step.h_in, 2, 0))),
             issue.left.eq((j == 0) | point),
-            self.o_new.eq(go & new),
+            self.o_new.eq(go & new & ~map_pass),
             self.o_top.eq(top),
             self.o_phase.eq(j[0] & ~step.stride2),
             self.o_x_addr.eq(x_plane + x_pixel),
@@ -214,6 +229,8 @@ class Sequencer(wiring.Component):
                 issue.image_first.eq((j == 0) & (y == 0) & ig_last),
                 issue.image_last.eq(j_last & rows_last & ig_last),
             ]
+        if config.run_time is not None:
+            m.d.sync += issue.passing.eq(go & map_pass)
         for bank in range(ROW_BANKS):
             m.d.sync += self.o_row_addr[bank].eq(plane + row_off[bank] + word_now)
         m.d.comb += self.o_issue.eq(issue)
@@ -259,7 +276,7 @@ class Sequencer(wiring.Component):
                         m.d.sync += [ig.eq(0), og.eq(og + 1)]
 
         # -- steps ---------------------------------------------------------------------------
-        drain = Signal(range(self._drain + 1))
+        drain = Signal(range(max(self._drain, *self._drains) + 1))
         first_step = Signal(init=1)
         whole = Signal(init=not config.overlap)  # a result is one: its frame has begun
         with m.FSM():
@@ -297,6 +314,12 @@ class Sequencer(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(go & j_last & y_last & ig_last & og_last):
                     m.d.sync += drain.eq(self._drain)
+                    if config.run_time is not None:
+                        of_pass, of_sigmoid = self._drains
+                        with m.If(map_pass):
+                            m.d.sync += drain.eq(of_pass)
+                        with m.If(step.x_mode == XMode.SIGMOID):
+                            m.d.sync += drain.eq(of_sigmoid)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.sync += drain.eq(drain - 1)

@@ -15,6 +15,8 @@ from .dense import DenseArray
 from .image import ImageMemory
 from .lane import STAGE, Lane
 from .loader import WeightLoader
+from .map_pass import MapPass, clamp_limits, join_pass
+from .max_pool import MaxPool, join_pool
 from .result import ResultScan
 from .sequencer import Sequencer, issue_layout
 from .stem import Stem
@@ -46,9 +48,19 @@ class Timing:
         longest = max(self.issue_to_x, self.issue_to_d)
         tail = max(XMap.WRITE_LATENCY, 1 + BitMap.WRITE_LATENCY)
         self.drain = longest + 2 + lane_module.LATENCY + tail + 2
+        if config.max_pool:
+            self.drain += MaxPool.LATENCY
+        # of a pass over a map, and of a step whose results pass the sigmoid
+        self.drains = (MapPass.LATENCY + 1 + BitMap.WRITE_LATENCY + 2,
+                       self.drain - tail + config.lanes + XMap.WRITE_LATENCY)
         self.swap_x, self.guard_x = 1 + self.window, xnor.swap_guard
         self.swap_d, self.guard_d = 1 + self.dense_in, dense.swap_guard
-        self.const_hold = longest + 2 + STAGE["threshold"]
+        last = STAGE["threshold"]
+        if config.run_time is not None:
+            last = STAGE["bias" if config.rprelu == "none" else "act_bias"]
+        if config.max_pool:
+            last = lane_module.LATENCY
+        self.const_hold = longest + 2 + last
         self.const_lead = min(self.issue_to_x, self.issue_to_d) + 2
 
 
@@ -108,7 +120,7 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.timing
-        m.submodules.sequencer = seq = Sequencer(config, drain=timing.drain)
+        m.submodules.sequencer = seq = Sequencer(config, drain=timing.drain, drains=timing.drains)
         m.submodules.bitmap = bitmap = BitMap(config)
         m.submodules.xmap = xmap = XMap(config)
         m.submodules.loader = loader = WeightLoader(
@@ -133,7 +145,9 @@ class Engine(wiring.Component):
             loader.i_take_x.eq(seq.o_take_x),
             loader.i_take_d.eq(seq.o_take_d),
             constants.i_take.eq(seq.o_take_c),
-            constants.i_setup.eq(seq.o_setup),
+            constants.i_setup.eq(
+                seq.o_setup if config.run_time is None else seq.o_setup & ~step.map_pass
+            ),
             constants.i_address.eq(step.const_addr),
             constants.i_streamed.eq(step.const_streamed),
             constants.i_groups.eq(step.n_og),
@@ -145,7 +159,7 @@ class Engine(wiring.Component):
         if config.stem is not None:
             sums.append(self._stem(m, seq, issue))
         acc, at = self._partial_sums(m, step, issue, sums)
-        self._lanes(m, platform, step, seq, at, acc, constants, bitmap, xmap, result)
+        self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result)
         self._frame(m, step, seq, result)
         return m
 
@@ -362,8 +376,8 @@ class Engine(wiring.Component):
         ]
         return acc, at
 
-    def _lanes(self, m, platform, step, seq, at, acc, constants, bitmap, xmap, result):
-        config = self.config
+    def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result):
+        config, step = self.config, seq.o_step
         p, t, f = config.lanes, config.pixels, config.feature_bits
         swap = Signal()
         m.d.comb += swap.eq(at[0].valid & at[0].og_first)
@@ -374,6 +388,7 @@ class Engine(wiring.Component):
         # lanes lie all over the device, the memory's columns too: a register halfway
         residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
         bits = Signal(p * t)
+        limits = clamp_limits(m, config, step) if config.clamps else None
         for lane in range(p):
             for pixel in range(t):
                 i = lane * t + pixel
@@ -390,39 +405,52 @@ class Engine(wiring.Component):
                     unit.i_residual.eq(residual[i]),
                     unit.i_constants.eq(constants.o_active[lane]),
                     stored[i].eq(unit.o_x),
-                    bits[i].eq(unit.o_bit),
                 ]
+                if config.run_time is None:
+                    m.d.comb += bits[i].eq(unit.o_bit)
+                if limits:
+                    m.d.comb += [unit.i_lo.eq(limits[0]), unit.i_hi.eq(limits[1])]
                 m.submodules[f"lane{lane}_{pixel}"] = leaf(unit, platform)
 
         # residuals are read two cycles ahead of their use
         def stage(n):
             return at[2 + n]
 
-        def walker(name, n, base):
+        def walker(name, control, base):
             walk = AddressWalker(len(base))
             m.submodules[name] = walk
             m.d.comb += [
                 walk.load.eq(seq.o_setup),
                 walk.base.eq(base),
                 walk.step.eq(step.f_step),
-                walk.valid.eq(stage(n).valid & stage(n).last & stage(n).inside),
-                walk.first.eq(stage(n).og_first),
+                walk.valid.eq(control.valid & control.last & control.inside),
+                walk.first.eq(control.og_first),
             ]
             return walk
 
         read_at, write_at = STAGE["residual"] - 1 - FEATURE_LATENCY, lane_module.LATENCY
-        reader = walker("reader", read_at, step.f_read)
-        writer = walker("writer", write_at, step.f_write)
-        word = self._features(m, platform, step, reader, writer, stored, xmap, result)
+        s, after = stage(write_at), stage(write_at + 1)
+        if config.max_pool:
+            falls = Cat(constants.o_active[lane].falls for lane in range(p))
+            stored, s = join_pool(m, config, step, stored, s, falls)
+        made = stored
+        reader = walker("reader", stage(read_at), step.f_read)
+        writer = walker("writer", s, step.f_write)
+        reads = (reader.valid & step.residual, reader.addr)
+        if config.run_time is not None:
+            unit, reads, made, s, after = join_pass(
+                m, config, seq, issue, xmap, residual, (reads, stored, s, after)
+            )
+            m.d.comb += bits.eq(unit.o_bits)
+        word = self._features(m, platform, step, reads, writer, stored, xmap, result)
         m.d.sync += residual.eq(word)
-        s = stage(write_at)
         m.d.comb += [
             xmap.i_setup.eq(seq.o_setup),
             xmap.i_mode.eq(step.x_mode),
             xmap.i_gsum.eq(step.gsum),
             xmap.i_addr.eq(step.x_write),
             xmap.i_step.eq(step.x_write_step),
-            xmap.i_x.eq(stored),
+            xmap.i_x.eq(made),
             xmap.i_valid.eq(s.valid & s.last),
             xmap.i_inside.eq(s.inside),
             xmap.i_first.eq(s.og_first),
@@ -437,7 +465,7 @@ class Engine(wiring.Component):
                 else ()
             ),
         ]
-        s = stage(write_at + 1)
+        s = after
         m.d.comb += [
             bitmap.i_setup.eq(seq.o_setup),
             bitmap.i_buffer.eq(step.bits_buffer),
@@ -458,19 +486,22 @@ class Engine(wiring.Component):
             bitmap.i_bits.eq(bits),
         ]
 
-    def _features(self, m, platform, step, reader, writer, stored, xmap, result):
+    def _features(self, m, platform, step, reads, writer, stored, xmap, result):
         """The feature memory behind registered ports; returns the word read FEATURE_LATENCY ago."""
         config = self.config
         width, depth = config.memories()["features"]
         m.submodules.features = ram = Ram(
             name="features", width=width, depth=depth, registered=True
         )
-        read_en, read_addr = reader.valid & step.residual, reader.addr
+        read_en, read_addr = reads
         write_en, write_addr, write_data = writer.valid & step.f_store, writer.addr, stored
         if config.shared_x:
             # a step reads either residuals or dense inputs, and stores either maps or pooled ones
-            read_en = Mux(step.from_x, xmap.i_read, read_en)
-            read_addr = Mux(step.from_x, xmap.i_read_addr, read_addr)
+            from_map = step.from_x
+            if config.run_time is not None:
+                from_map = step.from_x & ~step.x_vector
+            read_en = Mux(from_map, xmap.i_read, read_en)
+            read_addr = Mux(from_map, xmap.i_read_addr, read_addr)
             write_en = Mux(step.f_store, write_en, xmap.o_w_en)
             write_addr = Mux(step.f_store, write_addr, xmap.o_w_addr)
             write_data = Mux(step.f_store, stored.as_value(), xmap.o_w_data)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .common import AddressWalker, DelayLine, Ram
 from .config import EngineConfig
 from .lane import saturate
+from .sigmoid import SigmoidUnit
 
 __all__ = ["XMap", "XMode"]
 
@@ -14,14 +15,16 @@ __all__ = ["XMap", "XMode"]
 class XMode:
     """What a step hands to the dense array."""
 
-    NONE, MAP, POOL, SUM, SAMPLE = range(5)
+    NONE, MAP, POOL, SUM, SAMPLE, SIGMOID = range(6)
 
 
 class XMap(wiring.Component):
     """Dense input memory with the pooling units that write it.
 
     With ``shared_x`` it has no memory of its own: what it would write comes out at ``o_w_en``,
-    ``o_w_addr`` and ``o_w_data``, and ``i_word`` is the word read.
+    ``o_w_addr`` and ``o_w_data``, and ``i_word`` is the word read. With ``run_time`` vectors (the
+    first pixel of words) have a memory of their own all the same: channel sums, sigmoids, and maps
+    of one pixel.
 
     Members
     -------
@@ -32,12 +35,16 @@ class XMap(wiring.Component):
         As in the issue; ``i_first`` and ``i_last`` of the output group's sums.
     i_image_first, i_image_last : In, where the configuration has a batch
         The same of each image; the channel sums of a batch lie one behind the other.
+    i_vector, i_table : In, with ``run_time``
+        What is read, or written by MAP, is a vector; which table the sigmoid uses.
+    i_pass, i_pass_addr : In, o_vector : Out(ArrayLayout(signed(feature_bits), P)), likewise
+        Read a vector for a pass; the one read, READ_LATENCY cycles later.
     i_read, i_read_addr, i_slice : In
         Dense side: read word ``i_read_addr`` of every bank.
     o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
         READ_LATENCY cycles after ``i_read`` (which takes the shared memory as long, too).
 
-    Latency: stored 6 cycles after ``i_x``.
+    Latency: stored 6 cycles after ``i_x``; a sigmoid P + 6.
     """
 
     WRITE_LATENCY = 6
@@ -53,12 +60,22 @@ class XMap(wiring.Component):
             "o_w_data": Out(p * t * f),
             "i_word": In(p * t * f),
         }
+        run_time = {}
+        if config.run_time is not None:
+            run_time = {
+                "i_vector": In(1),
+                "i_table": In(config.step_layout["sigmoid"].shape),
+                "i_pass": In(1),
+                "i_pass_addr": In(address),
+                "o_vector": Out(data.ArrayLayout(signed(f), p)),
+            }
         super().__init__(
             (shared if config.shared_x else {})
+            | run_time
             | {
                 "i_setup": In(1),
-                "i_mode": In(2 + config.sampled),
-                "i_gsum": In(4),
+                "i_mode": In(config.x_mode_bits),
+                "i_gsum": In(config.step_layout["gsum"].shape),
                 "i_addr": In(address),
                 "i_step": In(address),
                 "i_x": In(data.ArrayLayout(signed(f), p * t)),
@@ -84,7 +101,10 @@ class XMap(wiring.Component):
         word = data.ArrayLayout(config.feature_bits, config.lanes * config.pixels)
         sampling = self.i_mode == XMode.SAMPLE if config.sampled else Const(0)
         pairs = self._pairs(m, sampling)
-        pooled, pooled_valid, pooled_first = self._pool(m, word, pairs)
+        if config.pooled:
+            pooled, pooled_valid, pooled_first = self._pool(m, word, pairs)
+        if config.run_time is not None:
+            sigmoid = self._sigmoid(m)
         total, total_valid, total_first = self._sum(m, word)
 
         valid, first = Signal(), Signal()
@@ -96,8 +116,11 @@ class XMap(wiring.Component):
                     first.eq(self.i_first),
                     value.eq(self.i_x),
                 ]
-            with m.Case(XMode.POOL):
-                m.d.sync += [valid.eq(pooled_valid), first.eq(pooled_first), value.eq(pooled)]
+            if config.pooled:
+                with m.Case(XMode.POOL):
+                    m.d.sync += [
+                        valid.eq(pooled_valid), first.eq(pooled_first), value.eq(pooled)
+                    ]
             with m.Case(XMode.SUM):
                 m.d.sync += [valid.eq(total_valid), first.eq(total_first), value.eq(total)]
             if config.sampled:
@@ -108,6 +131,11 @@ class XMap(wiring.Component):
                     ]
                     for i in range(config.lanes * config.pixels):
                         m.d.sync += value[i].eq(pairs["columns"][i][0])
+            if config.run_time is not None:
+                with m.Case(XMode.SIGMOID):
+                    m.d.sync += [valid.eq(sigmoid.o_valid), first.eq(1)]
+                    for lane in range(config.lanes):
+                        m.d.sync += value[lane * config.pixels].eq(sigmoid.o_y[lane])
             with m.Default():
                 m.d.sync += valid.eq(0)
 
@@ -133,9 +161,15 @@ class XMap(wiring.Component):
         read = []
         read_en, read_addr = Signal(), Signal.like(self.i_read_addr)
         m.d.sync += [read_en.eq(self.i_read), read_addr.eq(self.i_read_addr)]
+        if config.run_time is not None:
+            with m.If(self.i_pass):
+                m.d.sync += [read_en.eq(1), read_addr.eq(self.i_pass_addr)]
+        vector = Const(0)
+        if config.run_time is not None:
+            vector = self._vectors(m, valid, walker.addr, value, read_en, read_addr)
         if config.shared_x:
             m.d.comb += [
-                self.o_w_en.eq(valid),
+                self.o_w_en.eq(valid & ~vector),
                 self.o_w_addr.eq(walker.addr),
                 self.o_w_data.eq(value),
             ]
@@ -169,9 +203,44 @@ class XMap(wiring.Component):
                         for c in range(k):
                             channel = s * k + c
                             bank, lane = divmod(channel, config.lanes)
-                            m.d.comb += self.o_x[pixel * k + c].eq(
-                                views[bank][lane * t + pixel]
-                            )
+                            found = views[bank][lane * t + pixel]
+                            if config.run_time is not None and pixel == 0:
+                                found = Mux(self.i_vector, self.o_vector[lane], found)
+                            m.d.comb += self.o_x[pixel * k + c].eq(found)
+
+    def _vectors(self, m, valid, address, value, read_en, read_addr):
+        """The vector memory; returns whether what is written now is a vector."""
+        config = self._config
+        width, depth = config.memories()["vectors"]
+        m.submodules.vectors = ram = Ram(
+            name="vectors", width=width, depth=depth, registered=True
+        )
+        vector = Signal()
+        mode = self.i_mode
+        m.d.comb += [
+            vector.eq(Mux(mode == XMode.MAP, self.i_vector,
+                          (mode == XMode.SUM) | (mode == XMode.SIGMOID))),
+            ram.w_en.eq(valid & vector),
+            ram.w_addr.eq(address),
+            ram.w_data.eq(Cat(value[lane * config.pixels] for lane in range(config.lanes))),
+            ram.r_en.eq(read_en),
+            ram.r_addr.eq(read_addr),
+            self.o_vector.eq(ram.r_data),
+        ]
+        return vector
+
+    def _sigmoid(self, m):
+        config = self._config
+        p, t = config.lanes, config.pixels
+        m.submodules.sigmoid = unit = SigmoidUnit(
+            lanes=p, bits=config.feature_bits, config=config.run_time
+        )
+        m.d.comb += [
+            unit.i_table.eq(self.i_table),
+            unit.i_valid.eq(self.i_valid & self.i_inside & (self.i_mode == XMode.SIGMOID)),
+            unit.i_x.eq(Cat(self.i_x[lane * t] for lane in range(p))),
+        ]
+        return unit
 
     def _pairs(self, m, sampling):
         """Two groups of pixels side by side: their columns in twos, and where they begin."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hwbnn import golden, ints
 from hwbnn.errors import UnsupportedError
 from hwbnn.ir import Graph, Node
+from hwbnn.layers import extract_layers
 from hwbnn.ops import float_dynamic as D
 from hwbnn.ops import float_ops as F
 from hwbnn.ops import int_dynamic as J
@@ -236,3 +237,46 @@ def test_wide_maps_have_no_dense_form():
              Node("fc", F.FLinear(rng.normal(0, 1, (5, 72)), np.zeros(5)), ("image",))]
     with pytest.raises(UnsupportedError, match="a classifier on a map of 4x6"):
         lower_to_integers(Graph(nodes, "fc"), np.zeros((1, 4, 6, 3), np.uint8))
+
+
+def replaced(graph, **ops):
+    return Graph([Node(n.name, ops.get(n.name, n.op), n.inputs) for n in graph], graph.output)
+
+
+@pytest.mark.parametrize(("ops", "text"), [
+    ({"pool": F.FMaxPool2d(3, 2, 1)}, "a max-pool of 3x3 .* has no step"),
+    ({"tanh1": F.FPReLU(np.full(8, -0.5))}, "pool: a RPReLU with negative slopes"),
+])
+def test_pools_of_sums_without_a_step_are_refused(ops, text):
+    graph, images = thresholded(pool=True)
+    assert any(layer.max_pool for layer in extract_layers(lower_to_integers(graph, images)[1]))
+    with pytest.raises(UnsupportedError, match=text):
+        extract_layers(lower_to_integers(replaced(graph, **ops), images)[1])
+
+
+def test_a_residual_behind_a_pool_of_sums_is_refused():
+    graph, images = thresholded(pool=True)
+    nodes = [n for n in graph if n.name not in ("tanh1", "fc")]
+    nodes += [
+        Node("half", F.FAvgPool2d(2), ("tanh",)),
+        Node("real", F.FConv2d(np.ones((8, 6, 1, 1))), ("half",)),
+        Node("add", F.FAdd(), ("bn", "real")),
+        Node("tanh1", D.FHardtanh(), ("add",)),
+        graph["fc"],
+    ]
+    with pytest.raises(UnsupportedError, match="a residual behind a max-pool of binary sums"):
+        extract_layers(lower_to_integers(Graph(nodes, "fc"), images)[1])
+
+
+def test_constant_thresholds_beside_run_time_ones_are_refused():
+    graph, images = thresholded()
+    nodes = [n for n in graph if n.name != "fc"]
+    weight = np.ones((5, 8, 3, 3), np.int8)
+    nodes += [
+        Node("sign1", F.FSign(), ("tanh1",)),
+        Node("conv2", F.FBinaryConv2d(weight), ("sign1",)),
+        Node("mean2", F.FGlobalAvgPool(), ("conv2",)),
+        Node("out", F.FLinear(np.ones((5, 5)), np.zeros(5)), ("mean2",)),
+    ]
+    with pytest.raises(UnsupportedError, match="sign1: constant thresholds beside run-time ones"):
+        extract_layers(lower_to_integers(Graph(nodes, "out"), images)[1])

@@ -1,5 +1,6 @@
 """SD-BNN: the paper's semantics, the float graph, recognition, refusals, the integers."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import torch
 from hwbnn import golden
 from hwbnn.agreement import agreement
 from hwbnn.bops import binary_layers
-from hwbnn.errors import CheckpointError, UnsupportedError, UserError
+from hwbnn.errors import CheckpointError, DoesNotFit, UnsupportedError, UserError
 from hwbnn.ir import Graph
 from hwbnn.layers import extract_layers
 from hwbnn.ops import int_dynamic as J
 from hwbnn.passes import lower_to_integers
 from hwbnn.passes.calibrate import run_float
+from hwbnn.run_time import run_time_config
+from hwbnn.shape import Shape, derive
 from models import synth
 from models.api import load_network
 from models.checkpoint import Checkpoint
@@ -172,13 +175,49 @@ def test_normalisation_before_the_classifier_is_folded(settled):
     assert any(d.where == "bn2" and d.chose == "folded into linear" for d in folded.decisions)
 
 
-@pytest.mark.parametrize(("kind", "text"), [
-    ("resnet20", "Clamp"), ("resnet18", "Clamp"), ("vgg", "Clamp"),
-    ("birealnet", "DynamicThreshold")])
-def test_the_engine_refuses_them_by_name(settled, kind, text):
+@pytest.mark.parametrize("kind", SMALL)
+def test_the_engine_has_a_pass_for_every_binary_convolution(settled, kind):
     _folded, integer = lower_to_integers(network_of(settled(kind)).graph())
-    with pytest.raises(UnsupportedError, match=f"{text} has no place behind a convolution"):
-        extract_layers(integer)
+    layers = extract_layers(integer)
+    binary = [layer for layer in layers if layer.binary]
+    passes = [layer for layer in layers if layer.map_pass and layer.thresholds]
+    assert [layer.source for layer in binary] == [layer.bits for layer in passes]
+    assert all(layer.bits is None for layer in layers if not layer.map_pass)
+    sigmoids = {layer.x for layer in layers if isinstance(layer.x_op, J.Sigmoid)}
+    assert {layer.thresholds for layer in passes} == sigmoids
+    halved = [type(layer.x_op).__name__ for layer in passes if layer.halved]
+    stages = len(SMALL[kind].blocks) - 1
+    assert halved == {"resnet20": ["SubsamplePad"] * stages, "resnet18": ["EverySecond"] * stages,
+                      "vgg": [], "birealnet": ["AvgPool2x2"] * stages}[kind]
+    # a stem makes its map row by row: its channel sums are a pass of their own
+    assert sum(layer.map_pass and layer.vector for layer in layers) == (kind == "birealnet")
+    pooled = [layer.name for layer in layers if layer.max_pool]
+    assert pooled == (["conv1", "conv3"] if kind == "vgg" else [])
+
+
+def test_what_has_no_step_is_refused_by_name(settled):
+    graph = network_of(settled("resnet20")).graph()
+    _folded, integer = lower_to_integers(graph)
+    nodes = {n.name: n for n in integer}
+
+    def changed(name, op):
+        return Graph([dataclasses.replace(n, op=op) if n.name == name else n
+                      for n in nodes.values()], integer.output)
+
+    pad = next(n for n in nodes.values() if isinstance(n.op, J.SubsamplePad))
+    total = pad.op.before + pad.op.after
+    with pytest.raises(UnsupportedError, match=f"{pad.name}: .*zero channels before the others"):
+        extract_layers(changed(pad.name, J.SubsamplePad(1, total - 1)))
+    for name, node in nodes.items():
+        if isinstance(node.op, J.DynamicThreshold):
+            odd = changed(name, J.DynamicThreshold(1 - node.op.tie))
+            break
+    with pytest.raises(UnsupportedError, match="two rules for a tie"):
+        run_time_config(extract_layers(odd))
+    with pytest.raises(DoesNotFit, match="need dense inputs that divide the 4 lanes, not 8"):
+        derive(integer, Shape(16, 4, 1, 8))
+    with pytest.raises(DoesNotFit, match="take one image at a time"):
+        derive(integer, Shape(16, 4, 1, 4), batch=((1, 2),))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -15,6 +15,8 @@ CONFIG = EngineConfig(
     acc_bits=34, z_bits=38, bias_bits=36, border_bits=15,
 )
 N = 60
+WIDEST = (-32768, 32767)
+CLAMPS = ((-16384, 16384), (0, 32767), (-3, 2))
 
 
 def expected(config, case):
@@ -26,7 +28,7 @@ def expected(config, case):
         t = ints.dot_from_popcount(c["acc"], border)
     k = c["constants"]
     z = ints.affine(t, k["gain"], k["bias"], config.affine_shifts[c["shift"]])
-    z = ints.clamp(z + (c["residual"] if c["residual_on"] else 0), -32768, 32767)
+    z = ints.clamp(z + (c["residual"] if c["residual_on"] else 0), *c["limits"])
     if config.rprelu == "multiplier":
         z = ints.rprelu(z, k["slope"], k["act_bias"], config.slope_shift)
     elif config.rprelu == "shift":
@@ -54,13 +56,14 @@ def draw(rng, config):
         "row": rng.randrange(3), "col": rng.randrange(3), "prescale": rng.randrange(3),
         "shift": rng.randrange(4), "residual": edge(16), "residual_on": rng.getrandbits(1),
         "constants": constants,
+        "limits": rng.choice((WIDEST, *config.clamps)),
     }
 
 
 @pytest.mark.parametrize("rprelu", ["multiplier", "shift", "none"])
-@pytest.mark.parametrize("seed", range(3))
-def test_lane(rprelu, seed):
-    config = dataclasses.replace(CONFIG, rprelu=rprelu)
+@pytest.mark.parametrize(("seed", "clamps"), [(0, ()), (1, ()), (2, ()), (3, CLAMPS)])
+def test_lane(rprelu, seed, clamps):
+    config = dataclasses.replace(CONFIG, rprelu=rprelu, clamps=clamps)
     rng = random.Random(seed)
     cases = [draw(rng, config) for _ in range(N)]
     dut = Lane(config)
@@ -75,6 +78,9 @@ def test_lane(rprelu, seed):
             ctx.set(dut.i_prescale, case["prescale"])
             ctx.set(dut.i_shift, case["shift"])
             ctx.set(dut.i_residual_on, case["residual_on"])
+            if clamps:
+                ctx.set(dut.i_lo, case["limits"][0])
+                ctx.set(dut.i_hi, case["limits"][1])
             ctx.set(dut.i_row_class, case["row"])
             ctx.set(dut.i_col_class, case["col"])
             ctx.set(dut.i_residual, 12345)  # wrong until its stage
