@@ -117,14 +117,14 @@ def place_and_route(
         else:
             (work / "design.json").write_bytes(netlist.json.read_bytes())
             (work / "design.lpf").write_text(constraints)
-            planned = floorplan(work / "design.json", board, cache=cache, seed=seed,
-                                progress=progress)
-            sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
-            (work / "floorplan.json").write_text(json.dumps(sites, indent=0) + "\n")
-            progress("place and route")
             files = ["--json", "design.json", "--report", "timing.json"]
             files += [] if out_of_context else ["--lpf", "design.lpf", "--textcfg", made[-1]]
             try:
+                planned = floorplan(work / "design.json", board, cache=cache, seed=seed,
+                                    progress=progress)
+                sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
+                (work / "floorplan.json").write_text(json.dumps(sites, indent=0) + "\n")
+                progress("place and route")
                 usage = tools.run(
                     nextpnr,
                     [*options, *files, "--timing-allow-fail"],
