@@ -177,13 +177,16 @@ class StreamingBoardTop(BoardTop):
     def _memory(self, m, link, engine):
         m.submodules.sdram_pads = SdramPads(engine, clock="chip", inverted=False)
         wiring.connect(m, link.o_write, engine.i_write)
-        m.d.comb += [
+        # what starts the memory comes behind comparisons, and goes far; no word follows so soon
+        m.d.sync += [
             engine.i_write_start.eq(link.o_write_start),
             engine.i_write_base.eq(link.o_write_base),
+            engine.i_check.eq(link.o_check),
+        ]
+        m.d.comb += [
             engine.i_base.eq(link.o_base),
             engine.i_words.eq(link.o_words),
             engine.i_go.eq(link.o_go & ~self._hold(link)),
-            engine.i_check.eq(link.o_check),
             link.i_checked.eq(engine.o_checked),
             link.i_crc.eq(engine.o_crc),
             link.i_ready.eq(engine.o_ready),

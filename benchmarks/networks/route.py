@@ -1,77 +1,82 @@
-"""Place and route the accelerator of an ImageNet network out of context: area and clock, no pins.
+"""Whole builds of published networks: simulated bit-exact, placed, routed, with a bitstream.
 
-    python benchmarks/networks/route.py CHECKPOINT [--feature-bits N] [--seed N] [--out DIR]
+    python benchmarks/networks/route.py [--feature-bits N] [--work DIR] NAME|CHECKPOINT|BUILD ...
 
-The machine is the one that ``hwbnn compile`` plans for the 85F, with its SDRAM controller. Writes
-route.json beside this file. Frames per second are the routed clock over the schedule's cycles,
-which simulation confirms (run.py).
+A network is made by ``hwbnn models synth``, or taken from a checkpoint, and compiled for the ULX3S
+85F; the folder of a finished build is read as it is. Writes routed.json and routed.md beside this
+file. Frames per second are the routed clock over the simulated cycles between frames.
 """
 
 import argparse
 import datetime
 import json
-import time
 from pathlib import Path
 
-import boards
-from hwbnn.cache import Cache, default_folder
-from hwbnn.emit import emit
-from hwbnn.pack import pack
-from hwbnn.passes import Numeric, lower_to_integers
-from hwbnn.place import cap_mhz, place_and_route
-from hwbnn.plan import plan
-from hwbnn.schedule import schedule
-from hwbnn.synth import synthesise
-from models.api import load_network
-from rtl_gen.engine.accelerator import Accelerator
-from rtl_gen.sdram.timing import SDRAM_32MB
+from run import hwbnn
 
 HERE = Path(__file__).resolve().parent
+COLUMNS = ("network", "machine", "map bits", "TRELLIS_COMB", "FF", "block RAM", "multipliers",
+           "Fmax, MHz", "bitstream, MHz", "cycles between frames", "latency, cycles",
+           "frames/s at Fmax", "floorplan, s", "place and route, s", "peak, MiB")
+
+
+def built(name: str, feature_bits: int, work: Path) -> Path:
+    """The build folder of a network, a checkpoint, or a build folder."""
+    if (Path(name) / "report.json").exists():
+        return Path(name)
+    checkpoint = Path(name)
+    if not checkpoint.exists():
+        checkpoint = work / f"{name}.pth"
+        hwbnn("models", "synth", name, "-o", str(checkpoint))
+    out = work / f"{checkpoint.stem}-routed"
+    hwbnn("compile", str(checkpoint), "--board", "ulx3s", "--feature-bits", str(feature_bits),
+          "-o", str(out))
+    return out
+
+
+def measured(folder: Path) -> dict:
+    """What a finished build's report says, by column."""
+    report = json.loads((folder / "report.json").read_text())
+    stages = {s["name"]: s for s in report["stages"]}
+    used = [report["resources"][k]["post-route"]["value"] for k in ("comb", "ff", "ebr", "dsp")]
+    perf, clock = report["performance"], report["clock"]
+    values = (
+        Path(report["network"]["file"]).stem, report["machine"]["shape"],
+        report["network"]["numeric"]["feature_bits"], *used,
+        round(clock["fmax"]["value"], 2), round(clock["clock"]["value"], 2),
+        perf["interval"]["rtl-sim"]["value"], perf["latency"]["rtl-sim"]["value"],
+        round(perf["fps_at_fmax"]["value"], 2), round(stages["floorplan"]["seconds"]),
+        round(stages["place and route"]["seconds"]),
+        max(s["peak_bytes"] for s in report["stages"]) >> 20,
+    )
+    return {
+        "date": datetime.date.today().isoformat(),
+        "seed": clock["seed"],
+        "words_compared": report["simulation"]["words_compared"],
+        "frames": report["simulation"]["frames"],
+        "weights": report.get("weights"),
+    } | dict(zip(COLUMNS, values, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--feature-bits", type=int, default=11)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--freq", type=float, default=100.0)
-    parser.add_argument("--out", type=Path, default=HERE / "work" / "route")
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--feature-bits", type=int, default=10)
+    parser.add_argument("--work", type=Path, default=HERE / "work")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    board, start = boards.get_board("ulx3s-85f"), time.monotonic()
-
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - start:7.1f} s  {line}", flush=True)
-
-    network = load_network(given.checkpoint)
-    _folded, graph = lower_to_integers(
-        network.graph(), None, Numeric(feature_bits=given.feature_bits)
-    )
-    chosen = plan(graph, board, progress=say)
-    cache = Cache(default_folder())
-    emitted = emit(Accelerator(chosen.config, SDRAM_32MB), "accelerator")
-    netlist = synthesise(emitted, pack(chosen.program), given.out, cache=cache, progress=say)
-    routed = place_and_route(netlist, board, given.out, cache=cache, seed=given.seed,
-                             freq_mhz=given.freq, out_of_context=True, progress=say)
-    fmax = min(clock.achieved_mhz for clock in routed.clocks)
-    cap, what = cap_mhz(board, routed.used)
-    predicted = schedule(chosen.program)
-    result = {
-        "date": datetime.date.today().isoformat(),
-        "checkpoint": given.checkpoint.name,
-        "plan": chosen.to_json(),
-        "seed": given.seed,
-        "fmax_mhz_post_route": round(min(fmax, cap), 2),
-        "limited_by": what if cap < fmax else "routing",
-        "used_post_route": routed.used,
-        "interval_predicted": predicted.interval,
-        "latency_predicted": predicted.latency,
-        "frames_per_second": round(min(fmax, cap) * 1e6 / predicted.interval, 2),
-        "seconds": {s.name: round(s.seconds, 1) for s in (*netlist.stages, *routed.stages)},
-        "peak_mib": {s.name: s.peak_bytes >> 20 for s in (*netlist.stages, *routed.stages)},
-    }
-    (HERE / "route.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    given.work.mkdir(parents=True, exist_ok=True)
+    results = HERE / "routed.json"
+    found = json.loads(results.read_text()) if results.exists() else {}
+    for name in given.names:
+        row = measured(built(name, given.feature_bits, given.work))
+        found[row["network"]] = row
+        results.write_text(json.dumps(found, indent=1) + "\n")
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
+    for row in found.values():
+        cells = [f"{row[c]:,}" if isinstance(row[c], int) else str(row[c]) for c in COLUMNS]
+        lines.append(f"| {' | '.join(cells)} |")
+    (HERE / "routed.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

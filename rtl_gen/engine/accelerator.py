@@ -15,7 +15,7 @@ __all__ = ["FASTEST_HZ", "FIFO_DEPTH", "SLOWEST_HZ", "START_DELAY", "Accelerator
            "memory_schedule"]
 
 # the clock is chosen after routing: the memory's cycle counts hold over this range, and so do ours
-SLOWEST_HZ, FASTEST_HZ = 75_000_000, 133_000_000
+SLOWEST_HZ, FASTEST_HZ = 60_000_000, 133_000_000
 
 FIFO_DEPTH = 1024  # words between the SDRAM and the engine
 START_DELAY = 2  # the engine's first cycle after the one that starts the stream
