@@ -120,7 +120,7 @@ def test_the_build_stage_writes_the_weights_and_builds_a_board_with_sdram(
     with pytest.raises(Handed) as raised:
         handed(hwbnn, network, streaming, monkeypatch)
     given = raised.value
-    assert given.options["best_clock"] and given.options["clock_range"] == (75, 133)
+    assert given.options["best_clock"] and given.options["clock_range"] == (60, 133)
     assert "accelerator" in given.emitted.modules
     top = given.emitted.modules["board_top"]
     pins = sorted(set(re.findall(r"wire .*(?:output|inout) \d+ +\\(sdram_\w+)$", top, re.M)))
