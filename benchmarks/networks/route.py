@@ -45,8 +45,9 @@ def measured(folder: Path) -> dict:
         report["network"]["numeric"]["feature_bits"], *used,
         round(clock["fmax"]["value"], 2), round(clock["clock"]["value"], 2),
         perf["interval"]["rtl-sim"]["value"], perf["latency"]["rtl-sim"]["value"],
-        round(perf["fps_at_fmax"]["value"], 2), round(stages["floorplan"]["seconds"]),
-        round(stages["place and route"]["seconds"]),
+        round(perf["fps_at_fmax"]["value"], 2),
+        round(stages["build: floorplan"]["seconds"]),
+        round(stages["build: place and route"]["seconds"]),
         max(s["peak_bytes"] for s in report["stages"]) >> 20,
     )
     return {
