@@ -74,10 +74,11 @@ def _check_flat(layer: Layer, config: EngineConfig) -> None:
 def bit_plane(layer: Layer, kept: int, config: EngineConfig) -> tuple[int, int, int]:
     """How the bits that a layer leaves lie in each row bank: (words a row, slots of rows, planes).
 
-    Planes are channel words, or sixes of them where the map is stored by channel groups.
+    Planes are channel words, or sixes of them where the map is stored by channel groups. The last
+    output group writes all its lanes, also into a word that has no channel.
     """
     c, _h, width = layer.out_shape
-    words = ceil_div(c, config.channels_in)
+    words = ceil_div(ceil_div(c, config.lanes) * config.lanes, config.channels_in)
     if layer.grouped:
         return ceil_div(width, config.pixels), kept, ceil_div(words, POINT_WORDS)
     return bit_words(width, config), bit_slots(kept), words

@@ -50,8 +50,9 @@ class StepCycles:
 class Schedule:
     """Predicted cycles.
 
-    ``latency`` from the frame's start to its logits, ``interval`` between starts of frames that
-    follow each other, ``steps`` of the turn of the program in which the last predicted frame begins
+    ``latency`` from the frame's start to its logits, ``starts`` the cycle each turn of the program
+    begins in and the one behind the last begins in, ``interval`` between the last two of them,
+    ``steps`` of the turn of the program in which the last predicted frame begins
     (a scan of logits within a turn counts to the step behind it), ``frames`` the latency of each
     predicted frame, ``result`` cycles of the scan of the logits. Of a batch of ``images`` all
     frames start together; the latency is the last one's, the interval that of batches.
@@ -59,8 +60,8 @@ class Schedule:
 
     steps: list[StepCycles]
     frames: list[int]
+    starts: list[int]
     result: int
-    interval: int
     images: int = 1
 
     @property
@@ -68,8 +69,8 @@ class Schedule:
         return self.frames[-1]
 
     @property
-    def frame_cycles(self) -> int:
-        return self.interval
+    def interval(self) -> int:
+        return self.starts[-1] - self.starts[-2]
 
     def utilisation(self, kind: str = "binary") -> float:
         """Of the array of that kind, over the whole frame."""
@@ -190,23 +191,16 @@ def _first_step(config) -> int:
 
 
 class _Image:
-    """Rows of the image memory.
-
-    Exact where an image is not whole when a frame begins, or where the cycle counts: memory has
-    to refresh. Else an image arrives long after reset, and the next one while the last is used.
-    """
+    """Rows of the image memory."""
 
     def __init__(self, program: Program):
         config, kept = program.config, program.placement.rows.image
-        _c, self.height, width = program.input_op.shape
-        self.exact = config.streams or kept < self.height or program.batches.images > 1
-        self.times = ImageTimes(self.height, width, kept, _first_step(config) + 2)
+        _c, height, width = program.input_op.shape
+        self.times = ImageTimes(height, width, kept, _first_step(config) + 2)
         self.gone = 0  # rows released, over all frames
 
     def ready(self, step: Step) -> int:
         """First cycle in which all rows that ``step`` reads are there."""
-        if not self.exact:
-            return 0
         return self.times.ready(self.gone + step.fields["image_need"] - 1)
 
     def done(self, step: Step, at: int) -> None:
@@ -260,18 +254,14 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
     weights, constants = (kind(program, timing, stream) for kind in (_Weights, _Constants))
     stem = _Stem(config) if config.stem is not None else None
     image = _Image(program) if stem is None else None
-    if image is not None and not image.exact:
-        cycle = 100 + config.lanes + (2 << config.id_bits)  # an image arrives long after reset
-        # the first tile is loaded by then; its take is what counts
-    else:
-        cycle = _first_step(config)  # pixels come from reset on, and the first step is read
+    cycle = _first_step(config)  # pixels come from reset on, and the first step is read
     starts, done, turns = [], [], []
     scan = _scan(program)
     lag = max(step.lag for step in program.steps)
     following_ready = 0
     batch = program.batches.images
     complete = 3 if frames is None else -(-frames // batch)
-    for turn in range(complete + lag):
+    for turn in range(complete + lag + 1):
         steps = []
         for step in program.steps:
             free = taken = max(cycle, following_ready)
@@ -279,6 +269,8 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                 taken = max(taken, image.ready(step))
             if step is program.steps[0]:
                 starts.append(taken)
+                if turn == complete + lag:
+                    break
                 begun = cycle if stem else taken
                 free = taken if image else free
             following_ready = taken + 3 + config.step_words
@@ -298,9 +290,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                         done.append(cycle - 1)
         turns.append(steps)
     latencies = [at - starts[frame // batch] for frame, at in enumerate(done)]
-    follows = not lag and not (image and image.exact)  # a frame starts as the one before it ends
-    interval = latencies[-1] + 1 if follows else starts[-1] - starts[-2]
-    return Schedule(turns[complete - 1], latencies, scan, interval, batch)
+    return Schedule(turns[complete - 1], latencies, starts, scan, batch)
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):

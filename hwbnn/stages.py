@@ -1,6 +1,7 @@
 """What each stage of a compile does. A stage returns the files it wrote and its facts (JSON)."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -270,12 +271,15 @@ def verify(run):
 
 
 def compare_cycles(predicted, result) -> None:
-    """Raise Mismatch unless every frame, and every step of the last one, took the cycles that the
-    schedule says."""
+    """Raise Mismatch unless every frame, every distance between starts, and every step of the last
+    frame took the cycles that the schedule says."""
     from .report.assemble import step_cycles
 
     pairs = [(f"frame {n}", wanted, got) for n, (wanted, got)
              in enumerate(zip(predicted.frames, result.cycles, strict=True))]
+    pairs += [(f"start {n + 1} behind start {n}", b - a, d - c) for n, ((a, b), (c, d)) in
+              enumerate(zip(itertools.pairwise(predicted.starts), itertools.pairwise(result.starts),
+                            strict=True))]
     pairs += [(step.name, step.cycles, got) for step, got
               in zip(predicted.steps, step_cycles(result.steps[-1]), strict=True)]
     for where, wanted, got in pairs:

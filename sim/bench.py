@@ -94,8 +94,9 @@ async def network(dut):
     dut.rst.value = 0
     starts: list[float] = []
     monitor = cocotb.start_soon(note_starts(dut, starts))
-    # the last frame ends while another one runs behind it
-    more = [*images, *images[: max(run["lags"])]]
+    # where frames overlap the last one ends while another one runs behind it; then one more starts
+    spare = (1 + max(run["lags"])) * run["batch"]
+    more = images[np.arange(len(images) + spare) % len(images)]
     feeder = cocotb.start_soon(feed(dut, more, run["stall"], rng))
     problems: list[dict] = []
     compared = 0
@@ -121,7 +122,6 @@ async def network(dut):
                 frames.append(
                     {
                         "cycles": int(dut.o_cycles.value),
-                        "start": round(starts[begun] / PERIOD_NS),
                         "class": int(dut.o_class.value),
                         "logits": [logits[i].value.to_signed() for i in places],
                     }
@@ -129,9 +129,13 @@ async def network(dut):
         ends.append(step_ends)
     for number, frame in enumerate(frames):
         frame["steps"] = ends[number // batch]
+    while len(starts) == len(ends):
+        await with_timeout(RisingEdge(dut.o_frame), STEP_NS, "ns")
+        await FallingEdge(dut.clk)
     feeder.cancel()
     monitor.cancel()
-    result = {"frames": frames, "words_compared": compared, "problems": problems}
+    result = {"frames": frames, "starts": [round(at / PERIOD_NS) for at in starts],
+              "words_compared": compared, "problems": problems}
     part = folder / "result.json.part"
     part.write_text(json.dumps(result))
     part.replace(folder / "result.json")

@@ -154,14 +154,14 @@ def _totals(plan: dict, verify: dict | None) -> dict:
 
 
 def interval(plan: dict, verify: dict) -> int | None:
-    """Cycles between the starts of the last two simulated frames, or the one frame's latency.
+    """Cycles between the last two starts simulated.
 
-    None where one frame cannot tell, since the next one begins before it ends.
+    None after one of frames that overlap: nothing ended while it began.
     """
     starts = verify["starts"]
-    if len(starts) > 1:
-        return starts[-1] - starts[-2]
-    return None if plan["interval"] <= plan["latency"] else verify["cycles"][-1]
+    if verify["frames"] <= plan.get("batch", 1) and plan["interval"] <= plan["latency"]:
+        return None
+    return starts[-1] - starts[-2]
 
 
 def _resources(plan: dict, build: dict | None) -> dict:

@@ -5,6 +5,7 @@ import pytest
 
 from hwbnn.batches import Batches, Run, stages_of
 from hwbnn.errors import DoesNotFit, UserError
+from hwbnn.geometry import bit_plane
 from hwbnn.layers import extract_layers
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.plan_batch import levels
@@ -93,6 +94,24 @@ def test_partial_sums_hold_all_images(graph):
     with pytest.raises(DoesNotFit, match=r"partial sums of 4 images x") as refused:
         derive(graph, Shape(16, 4, 1, 4), batch=[[1, 4]], psum_depth=48)
     assert "psum_depth" in refused.value.hint
+
+
+def test_lanes_behind_the_last_channel_overwrite_nothing():
+    """32 channels in groups of 6 lanes: the last one writes a third word of 16 channels."""
+    shape = Shape(16, 6, 1, 12)
+    rng = np.random.default_rng(9007)
+    graph = lower_to_integers(random_network(rng).graph, None, Numeric())[1]
+    layers = extract_layers(graph)
+    made = derive(graph, shape, batch=[[len(layers) - 2, 2]])
+    first = layers[0]
+    assert first.out_shape[0] == 32
+    row, slots, planes = bit_plane(first, made.placement.rows.bits[first.bits], made.config)
+    assert planes == 3
+    for name, (buffer, address) in made.placement.bits.items():  # none is read before image 1 ends
+        if name == layers[-3].bits and buffer == made.placement.bits[first.bits][0]:
+            assert address >= row * slots * planes
+            return
+    raise AssertionError("no map lies behind that of the first layer")
 
 
 def test_frames_of_a_batch_do_not_overlap(graph, layers):

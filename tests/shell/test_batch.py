@@ -83,7 +83,7 @@ def test_frames_per_second_count_the_images_of_a_batch(small):
     facts = {name: stage["facts"] for name, stage in manifest.items() if name != "report"}
     steps = facts["plan"]["steps"]
     facts["verify"] = {"images": "a", "frames": 8, "batch": 4, "words_compared": 1, "tool": "",
-                       "cycles": [900] * 8, "starts": [0, 1_000],
+                       "cycles": [900] * 8, "starts": [0, 1_100, 2_100],
                        "step_ends": [list(range(100, 100 + len(steps)))] * 8}
     options = {"checkpoint": "net.pth", "one_bit": False}
     perf = assemble({k: Finished(v) for k, v in facts.items()}, options)["performance"]

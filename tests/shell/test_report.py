@@ -56,7 +56,7 @@ def facts() -> dict:
                             Estimate(3, "", "port shapes").to_json()}},
     }
     verify = {"images": "test.npz", "frames": 3, "words_compared": 12_345, "tool": "verilator 5",
-              "cycles": [1_099] * 3, "starts": [10, 1_110, 2_210],
+              "cycles": [1_099] * 3, "starts": [10, 1_110, 2_210, 3_310],
               "step_ends": [[399, 999]] * 3}
     build = {"board": "ulx3s-85f", "clock_mhz": 105.0, "fmax_mhz": 110.0, "cap_mhz": 156.0,
              "cap_by": "MULT18X18D", "target_mhz": 100.0, "seed": 1, "file": "net.bit",
@@ -241,7 +241,7 @@ def test_a_unit_that_works_beside_other_steps_has_no_share_of_its_own():
 def test_one_frame_of_overlapping_frames_measures_no_interval():
     made = records()
     made["plan"].facts.update({"interval": 700})
-    made["verify"].facts.update({"frames": 1, "cycles": [1_099], "starts": [10],
+    made["verify"].facts.update({"frames": 1, "cycles": [1_099], "starts": [10, 720, 1_420],
                                  "step_ends": [[399, 999]]})
     doc = assemble(made, OPTIONS)
     perf = doc["performance"]
