@@ -34,22 +34,40 @@ module hwbnn_ram #(
 
     // One array for each block. Given the whole word, yosys may put several words side by side
     // into one row of blocks; writing one word while its neighbour is read would then meet in one
-    // row, which the device does not define. Rows of blocks are chosen from after the (registered)
-    // output, so that only a multiplexer stands behind it.
+    // row, which the device does not define. Rows of blocks are chosen from after the output. Where
+    // that is registered, so is the choice, decoded, for each column apart: a memory of many blocks
+    // lies all over the device, and one select would have to reach all of it within a cycle.
     localparam NROWS = (DEPTH + ROWS - 1) / ROWS;
     localparam ABITS = $clog2(DEPTH);
     localparam RBITS = $clog2(ROWS) < ABITS ? $clog2(ROWS) : ABITS;
     wire [WIDTH-1:0] q [0:NROWS-1];
-    reg [ABITS-1:0] chosen, chosen_late;
-    wire [ABITS-1:0] selected = (REGISTERED ? chosen_late : chosen) >> RBITS;
-    always @(posedge clk) begin
-        if (r_en) chosen <= r_addr;
-        chosen_late <= chosen;
-    end
-    always @* r_data = NROWS == 1 ? q[0] : q[selected];
+    reg [ABITS-1:0] chosen;
+    wire [ABITS-1:0] selected = chosen >> RBITS;
+    always @(posedge clk) if (r_en) chosen <= r_addr;
 
     genvar c, r;
     generate
+        if (NROWS == 1) begin : whole
+            always @* r_data = q[0];
+        end else if (!REGISTERED) begin : direct
+            always @* r_data = q[selected];
+        end else for (c = 0; c * COLUMN < WIDTH; c = c + 1) begin : pick
+            localparam LOW = c * COLUMN;
+            localparam BITS = WIDTH - LOW < COLUMN ? WIDTH - LOW : COLUMN;
+            wire [NROWS-1:0] hot;
+            // cells, since yosys would make one of equal registers
+            for (r = 0; r < NROWS; r = r + 1) begin : hot_row
+                TRELLIS_FF #(
+                    .GSR("DISABLED"), .CEMUX("1"), .CLKMUX("CLK"), .LSRMUX("LSR"), .REGSET("RESET")
+                ) hot_ff (.CLK(clk), .LSR(1'b0), .CE(1'b1), .DI(selected == r), .Q(hot[r]));
+            end
+            integer i;
+            always @* begin
+                r_data[LOW+:BITS] = 0;
+                for (i = 0; i < NROWS; i = i + 1)
+                    r_data[LOW+:BITS] = r_data[LOW+:BITS] | q[i][LOW+:BITS] & {BITS{hot[i]}};
+            end
+        end
         for (r = 0; r < NROWS; r = r + 1) begin : row
             localparam WORDS = DEPTH - r * ROWS < ROWS ? DEPTH - r * ROWS : ROWS;
             wire here_w = w_en && (NROWS == 1 || (w_addr >> RBITS) == r);
