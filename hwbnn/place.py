@@ -106,8 +106,11 @@ def place_and_route(
     options += ["--freq", f"{freq_mhz:g}"] if freq_mhz else []
     options += ["--out-of-context", "--lpf-allow-unconstrained"] if out_of_context else []
     key = digest("route", netlist.key, str(nextpnr), constraints, *options, *_sources())
-    made = ("timing.json", "floorplan.json")
-    made += () if out_of_context else ("design.config",)
+    made = ["timing.json", "floorplan.json"]
+    files = ["--json", "design.json", "--report", "timing.json"]
+    if not out_of_context:
+        made.append("design.config")
+        files += ["--lpf", "design.lpf", "--textcfg", "design.config"]
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".route-") as name:
         work = Path(name)
         notes = cache.get(key, work)
@@ -117,8 +120,6 @@ def place_and_route(
         else:
             (work / "design.json").write_bytes(netlist.json.read_bytes())
             (work / "design.lpf").write_text(constraints)
-            files = ["--json", "design.json", "--report", "timing.json"]
-            files += [] if out_of_context else ["--lpf", "design.lpf", "--textcfg", made[-1]]
             try:
                 planned = floorplan(work / "design.json", board, cache=cache, seed=seed,
                                     progress=progress)

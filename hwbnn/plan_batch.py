@@ -41,11 +41,11 @@ def _starts(layers: list[Layer]) -> list[int]:
 
 def turn_cycles(layers: list[Layer], config: EngineConfig, chosen: Levels, prefix: int) -> int:
     """About the cycles of a turn of the program: each layer's work, or its weights' arrival."""
-    known, at_once, total = dict(chosen), 1, 0
+    total = 0
     images = chosen[-1][1] if chosen else 1
     parts = config.stream_parts if config.streams else {}
-    for i, layer in enumerate(layers):
-        at_once = known.get(i, at_once)
+    each = _each(chosen, len(layers))
+    for i, (layer, at_once) in enumerate(zip(layers, each, strict=True)):
         geo = geometry(layer, config)
         work = geo.tiles * max(at_once * geo.height * geo.n_x, config.lanes + 1)
         words = 0

@@ -1,7 +1,6 @@
 """Sites for the blocks of a netlist."""
 
 import json
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from boards import Board
 
 from ..cache import Cache
+from ..memory import PeakMemory
 from ..tools import Stage
 from .device import block_sites
 from .graph import BLOCKS, problem
@@ -37,6 +37,15 @@ def floorplan(
         nextpnr, which is asked for the device's sites, is missing or failed.
     """
     start = time.monotonic()
+    with PeakMemory() as memory:
+        found = _floorplan(netlist, board, cache, seed, progress)
+    if found is None:
+        return None
+    seconds = time.monotonic() - start
+    return found, Stage("floorplan", "hwbnn", seconds, memory.peak_bytes, False)
+
+
+def _floorplan(netlist, board, cache, seed, progress) -> dict[str, str] | None:
     design = json.loads(netlist.read_text())
     cells = max((m.get("cells", {}) for m in design["modules"].values()), key=len)
     what = problem(cells)
@@ -59,8 +68,7 @@ def floorplan(
     for name, site in found.items():
         cells[name].setdefault("attributes", {})["BEL"] = site
     netlist.write_text(json.dumps(design))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    return found, Stage("floorplan", "hwbnn", time.monotonic() - start, peak, False)
+    return found
 
 
 def _bins(region: Region, xy: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def design(tmp_path, count=150):
 
 
 def place_of(site):
-    x, y, _name = site.split("/") if site.count("/") == 2 else (*site.split("/"), "")
+    x, y, _name = site.split("/")
     return int(x[1:]), int(y[1:])
 
 
