@@ -16,6 +16,7 @@ __all__ = ["interleave", "split"]
 
 OVERHEAD = 50  # cycles of set-up and drain of a step, about
 NEVER = 1 << 60
+SHARES = (None, 0.8, 0.4, 0.0, -0.4)
 LIMIT = 1000  # cycles a piece may take, so that neither side waits long for the other
 
 
@@ -35,10 +36,19 @@ def split(piece: Piece, layer: Layer, config: EngineConfig, limit: int = LIMIT) 
 
 def interleave(front: list[Piece], back: list[Piece], layers: list[Layer],
                config: EngineConfig) -> list[Piece]:
-    """Both lists in one, each in its order.
+    """Both lists in one, each in its order: the sooner done of several orders (`_ordered`)."""
+    orders = [_ordered(front, back, layers, config, share) for share in SHARES]
+    return min(orders, key=lambda order: order[0])[1]
+
+
+def _ordered(front: list[Piece], back: list[Piece], layers: list[Layer], config: EngineConfig,
+             share: float | None) -> tuple[int, list[Piece]]:
+    """The cycle in which an order of both lists ends, about, and that order.
 
     The back goes first when its weights come as fast as it uses them, so that the stream of
-    weights rarely stops; then the front, where the stem has made its row; else what can go soonest.
+    weights rarely stops; but not when the stem would then wait for more than ``share`` of its
+    patience (None: even then). Then the front goes, where the stem has made its row; else what can
+    go soonest.
     """
     stem = StemTimes(config.stem) if config.stem is not None else None
     taken: list[int] = []
@@ -48,10 +58,14 @@ def interleave(front: list[Piece], back: list[Piece], layers: list[Layer],
     row_at = stem.next_ready(taken) if stem and front else 0
     while front or back:
         smooth = memory.smooth(back[0], layers) if back else NEVER
-        free = NEVER
+        free, latest = NEVER, NEVER
         if front:
             free = row_at if layers[front[0].layer].stem else now
-        take_back = bool(back) and (smooth <= now or (free > now and smooth <= free))
+        if stem and front and share is not None:
+            latest = row_at + share * stem.patience - _until_stem(front, layers, config)
+        take_back = bool(back) and (
+            (smooth <= now and now + _cycles(back[0], layers[back[0].layer], config) <= latest)
+            or (free > now and smooth <= free))
         piece = back.pop(0) if take_back else front.pop(0)
         layer = layers[piece.layer]
         if take_back:
@@ -64,7 +78,17 @@ def interleave(front: list[Piece], back: list[Piece], layers: list[Layer],
             if any(layers[p.layer].stem for p in front):
                 row_at = stem.next_ready(taken)
         result.append(piece)
-    return result
+    return now, result
+
+
+def _until_stem(front: list[Piece], layers: list[Layer], config: EngineConfig) -> int:
+    """Cycles of the pieces before the first one that takes a row of the stem."""
+    total = 0
+    for piece in front:
+        if layers[piece.layer].stem:
+            return total
+        total += _cycles(piece, layers[piece.layer], config) + OVERHEAD
+    return total
 
 
 def _cycles(piece: Piece, layer: Layer, config: EngineConfig) -> int:

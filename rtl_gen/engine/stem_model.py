@@ -41,6 +41,11 @@ class StemTimes:
         config = self._config
         return sum(self._row_cycles(y) for y in range(config.conv_rows))
 
+    @property
+    def patience(self) -> int:
+        """Cycles after which a finished row that nobody takes stops the stem, about."""
+        return self.frame_cycles * (2 * self._config.out_rows - 1) // self._config.conv_rows
+
     def next_ready(self, taken: Sequence[int]) -> int:
         """First cycle in which ``o_ready`` can show the next pooled row (earlier ones taken).
 
