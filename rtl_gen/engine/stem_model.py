@@ -10,6 +10,8 @@ __all__ = ["READY_LATENCY", "StemTimes"]
 READY_LATENCY = 17
 # from a pixel's or a take's cycle to the first cycle of a pass that waited for it
 START_LATENCY = 3
+# from a row's first cycle to the one in which the image rows that it releases are free
+RELEASE_LATENCY = 1
 
 
 class StemTimes:
@@ -78,7 +80,8 @@ class StemTimes:
         frame, y = divmod(self._next_map_row, config.conv_rows)
         arrived = self._arrive(frame * config.height + config.last_row(y))
         start = max(self._free, not_before, arrived + START_LATENCY)
-        self._released.append((frame * config.height + config.first_row(y), start))
+        released = start + RELEASE_LATENCY
+        self._released.append((frame * config.height + config.first_row(y), released))
         self._free = start + self._row_cycles(y)
         self._next_map_row += 1
         return start

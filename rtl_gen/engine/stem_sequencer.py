@@ -35,9 +35,9 @@ class StemSequencer(wiring.Component):
     i_free : In(1)
         A result row may be begun (asked for odd rows of the map only).
     o_release : Out
-        Image rows released with this cycle.
+        Image rows released with the cycle before.
     o_reserve : Out(1)
-        A result row is begun with this cycle.
+        A result row was begun in the cycle before.
     o_pass, o_run, o_column : Out
         The pass under way; whether there is one; its cycle, 0 .. pass_cycles - 1.
     o_read, o_row_addr : Out
@@ -79,11 +79,14 @@ class StemSequencer(wiring.Component):
         permit = Signal()
         m.d.sync += permit.eq((self.i_stored >= row["need"]) & (self.i_free | ~y[0]))
         end = Signal()
-        m.d.comb += [
-            end.eq(self.o_run & (self.o_column == config.pass_cycles - 1)),
-            start.eq((end | ~self.o_run) & ~self.o_weight_read & (~begins_row | permit)),
+        # from registers: what starts a pass goes all over the stem. No row ends within a cycle
+        m.d.sync += [
+            end.eq(self.o_run & (self.o_column == config.pass_cycles - 2)),
             self.o_release.eq(Mux(start & begins_row, row["release"], 0)),
             self.o_reserve.eq(start & begins_row & y[0]),
+        ]
+        m.d.comb += [
+            start.eq((end | ~self.o_run) & ~self.o_weight_read & (~begins_row | permit)),
             self.o_read.eq(self.o_run & (self.o_column < config.conv_width)),
         ]
         last = Signal()

@@ -522,14 +522,13 @@ class Engine(wiring.Component):
         return ram.r_data
 
     def _frame(self, m, step, seq, result):
-        count = Signal(32)
-        m.d.sync += count.eq(Mux(seq.o_frame, 1, count + 1))
-        cycles = count
+        # what decides that a frame starts comes late: it counts a cycle later, so one is missing
+        started, count, before = Signal(), Signal(32), Signal(32)
+        m.d.sync += [started.eq(seq.o_frame), count.eq(Mux(started, 1, count + 1))]
         if self.config.overlap:  # the frame started a turn of the program ago
-            before = Signal(32)
-            with m.If(seq.o_frame):
+            with m.If(started):
                 m.d.sync += before.eq(count)
-            cycles = count + before
+        cycles = (Cat(Const(1, 1), count) + Cat(Const(1, 1), before))[1:]
         m.d.comb += [
             result.i_start.eq(seq.o_result),
             result.i_address.eq(step.f_read),

@@ -26,11 +26,11 @@ class WeightStream(wiring.Component):
     o_used_K : Out
         Words of ring K that can be read, those being read included until the next cycle.
 
-    Latency: a memory word counts as used two cycles after its last 16 bits were accepted.
+    Latency: a memory word counts as used three cycles after its last 16 bits were accepted.
     Throughput: 16 bits a cycle.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, config: EngineConfig):
         self._config = config
@@ -60,8 +60,12 @@ class WeightStream(wiring.Component):
             self.i_word.ready.eq(~body | ~last | room),
             accept.eq(self.i_word.valid & self.i_word.ready),
         ]
+        # a cycle later: what moves hundreds of bits comes from a register
+        shift, word = Signal(), Signal(STREAM_BITS, reset_less=True)
+        m.d.sync += [shift.eq(accept), word.eq(self.i_word.payload)]
+        with m.If(shift):
+            m.d.sync += buffer.eq(Cat(buffer[STREAM_BITS:], word))
         with m.If(accept):
-            m.d.sync += buffer.eq(Cat(buffer[STREAM_BITS:], self.i_word.payload))
             with m.If(~body):
                 m.d.sync += [
                     kind.eq(self.i_word.payload[:2]),
@@ -80,6 +84,7 @@ class WeightStream(wiring.Component):
             mine, commit = Signal(name=f"is_{name}"), Signal(name=f"commit_{name}")
             # from a register: ready goes as far as the memory's FIFO
             free, entering = Signal(name=f"free_{name}"), Signal(name=f"entering_{name}")
+            entered = Signal(name=f"entered_{name}")
             address = Signal(range(depth), init=depth - ring, name=f"address_{name}")
             used = getattr(self, f"o_used_{name}")
             m.d.comb += mine.eq(kind == index)
@@ -88,8 +93,9 @@ class WeightStream(wiring.Component):
             m.d.comb += entering.eq(accept & body & last & mine)
             # words of several parts come too seldom for the one that enters now to matter
             m.d.sync += [
-                free.eq(used + commit + (entering if count == 1 else 0) < ring),
-                commit.eq(entering),
+                free.eq(used + commit + entered + (entering if count == 1 else 0) < ring),
+                entered.eq(entering),
+                commit.eq(entered),
                 used.eq(used + commit - getattr(self, f"i_read_{name}")),
             ]
             with m.If(commit):
