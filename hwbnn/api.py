@@ -15,10 +15,11 @@ import numpy as np
 
 from . import golden, stages
 from .errors import UserError
+from .extract import extract
 from .folder import open_folder, plain_errors
 from .images import load_images
 from .ir import Graph
-from .layers import Layer, extract_layers
+from .layers import Layer
 from .pipeline import (
     Options,
     Run,
@@ -59,7 +60,7 @@ def check(options: Options) -> Checked:
     """
     _folded, graph = stages.lower(options)
     refuse_unbuilt(graph)
-    return Checked(graph, extract_layers(graph))
+    return Checked(graph, extract(graph))
 
 
 def estimate(options: Options, progress: Quiet | None = None) -> dict:

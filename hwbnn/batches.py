@@ -58,10 +58,10 @@ class Batches:
         if unknown or len(known) < len(levels):
             raise UserError(f"layers {[start for start, _n in levels]} are not different numbers "
                             f"below {len(layers)}", where="batch")
-        late = next((layer for layer in layers if layer.map_pass), None)
+        late = next((layer for layer in layers if layer.map_pass or layer.weightless), None)
         if late is not None and number > 1:
-            raise DoesNotFit("thresholds of each image take one image at a time", where=late.name,
-                             hint="leave --batch out")
+            raise DoesNotFit("thresholds and gains of each image take one image at a time",
+                             where=late.name, hint="leave --batch out")
         for i, layer in enumerate(layers):
             if each[i] > 1 and (i < max(1, prefix) or layer.from_image):
                 raise DoesNotFit("runs one image at a time", where=layer.name,

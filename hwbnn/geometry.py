@@ -37,7 +37,7 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     """Loop counts of ``layer``."""
     out_channels, (height, width) = layer.out_shape[0], layer.issued
     in_channels = layer.in_shape[0]
-    if layer.stem or layer.map_pass:
+    if layer.stem or layer.map_pass or layer.weightless:
         n_ig = 1
     elif layer.pointwise:
         n_ig = ceil_div(ceil_div(in_channels, config.channels_in), POINT_WORDS)
@@ -77,7 +77,7 @@ def bit_plane(layer: Layer, kept: int, config: EngineConfig) -> tuple[int, int, 
     Planes are channel words, or sixes of them where the map is stored by channel groups. The last
     output group writes all its lanes, also into a word that has no channel.
     """
-    c, _h, width = layer.out_shape
+    c, width = layer.joint, layer.out_shape[2]
     words = ceil_div(ceil_div(c, config.lanes) * config.lanes, config.channels_in)
     if layer.grouped:
         return ceil_div(width, config.pixels), kept, ceil_div(words, POINT_WORDS)
@@ -111,4 +111,4 @@ def x_row_words(layer: Layer, config: EngineConfig) -> int:
 
 def x_planes(layer: Layer, config: EngineConfig) -> int:
     """Planes of what a layer leaves for the dense array, in each bank."""
-    return ceil_div(ceil_div(layer.out_shape[0], config.lanes), config.x_banks)
+    return ceil_div(ceil_div(layer.joint, config.lanes), config.x_banks)

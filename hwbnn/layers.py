@@ -7,12 +7,14 @@ from .ir import Graph, Node
 from .map_pass import EverySecond, MapPass, extract_passes, is_late, sum_pass
 from .ops import int_dynamic as J
 from .ops import int_ops as I
+from .plain import Plain
 
-__all__ = ["EverySecond", "Layer", "extract_layers"]
+__all__ = ["EverySecond", "Layer", "check_geometry", "extract_layers", "graph_input",
+           "grouped_bits", "is_stem", "ordered"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
+class Layer(Plain):
     """A convolution and the chain that one pass of the engine computes with it.
 
     ``source`` names the value read (bits, image or multi-bit map), ``value`` the saturated result,
@@ -136,7 +138,7 @@ def extract_layers(graph: Graph) -> list[Layer | MapPass]:
         raise UnsupportedError("constant thresholds beside run-time ones have no step",
                                where=static)
     place = {name: i for i, name in enumerate(graph.nodes)}
-    return _ordered(sorted([*layers, *passes], key=lambda layer: place[layer.name]),
+    return ordered(sorted([*layers, *passes], key=lambda layer: place[layer.name]),
                     graph_input(graph).name)
 
 
@@ -154,7 +156,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
         followers = consumers[name]
         return followers[0] if len(followers) == 1 and isinstance(followers[0].op, kinds) else None
 
-    _check_geometry(conv, types)
+    check_geometry(conv, types)
     max_pool = only(conv.name, I.MaxPool2d) if isinstance(conv.op, I.BinaryConv2d) else None
     if max_pool is not None:
         _check_pool(max_pool, types[conv.name].shape)
@@ -176,7 +178,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
     if saturate is None:
         raise UnsupportedError("an affine must be saturated before it is used", where=end)
     value, act, pool = saturate.name, None, None
-    if _is_stem(conv, types):
+    if is_stem(conv, types):
         pool, value = _stem_pool(conv, affine.op, only(value, I.MaxPool2d))
         if residual:
             raise UnsupportedError("the first convolution has a residual", where=conv.name)
@@ -196,7 +198,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
             if bits:
                 raise UnsupportedError("a map may be binarised once", where=node.name)
             bits, threshold = node.name, node.op
-            grouped = _grouped(node, consumers)
+            grouped = grouped_bits(node, consumers)
         elif isinstance(node.op, I.Add | I.Repeat):
             stored = True
         elif late and _of_pass(node):
@@ -270,7 +272,7 @@ def _dense_source(conv: Node) -> str:
     return f"{conv.inputs[0]}.even" if conv.op.stride == 2 else conv.inputs[0]
 
 
-def _grouped(threshold: Node, consumers) -> bool:
+def grouped_bits(threshold: Node, consumers) -> bool:
     """Whether bits go to 1x1 convolutions; they are stored in another order then."""
     kernels = {node.op.weight.shape[2] for node in consumers[threshold.name]}
     if len(kernels) > 1:
@@ -279,7 +281,8 @@ def _grouped(threshold: Node, consumers) -> bool:
     return kernels == {1}
 
 
-def _is_stem(conv: Node, types) -> bool:
+def is_stem(conv: Node, types) -> bool:
+    """Whether it is a 7x7 first convolution."""
     return (isinstance(conv.op, I.Conv2d) and conv.op.weight.shape[2] == 7
             and not _is_flat(conv, types))
 
@@ -304,11 +307,12 @@ def _stem_pool(conv: Node, affine: I.Affine, node: Node | None) -> tuple[I.MaxPo
     return node.op, node.name
 
 
-def _check_geometry(conv: Node, types) -> None:
+def check_geometry(conv: Node, types) -> None:
+    """Raise UnsupportedError for a convolution that the engine has no step for."""
     op, source = conv.op, types[conv.inputs[0]]
     k = op.weight.shape[2]
     where = conv.source or conv.name
-    if _is_stem(conv, types):
+    if is_stem(conv, types):
         c, h, w = source.shape
         if (c, op.stride, op.padding) != (3, 2, 3) or h % 4 or w % 4 or min(h, w) < 16:
             raise UnsupportedError(
@@ -348,7 +352,7 @@ def _check_geometry(conv: Node, types) -> None:
                                hint="3 channels (RGB) are supported")
 
 
-def _ordered(layers: list, image: str) -> list[Layer | MapPass]:
+def ordered(layers: list, image: str) -> list[Layer | MapPass]:
     """Stable order in which sources and residuals exist."""
     ready, done, waiting = {image}, [], list(layers)
     while waiting:
@@ -356,7 +360,8 @@ def _ordered(layers: list, image: str) -> list[Layer | MapPass]:
             if set(layer.reads) <= ready:
                 waiting.remove(layer)
                 done.append(layer)
-                ready |= {layer.value, layer.bits, layer.x}
+                # a map may be made in parts
+                ready |= set(layer.made) - {name for other in waiting for name in other.made}
                 break
         else:
             raise UnsupportedError("no layer's inputs are ready", where=waiting[0].name)

@@ -139,8 +139,12 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     def first(name: str) -> int:
         return kept.row(name, image, y0, layer.out_shape[1])
 
-    groups = range(step.g0, step.g0 + step.n_og)
+    groups = _groups(step, config)
     result: Words = {}
+    if layer.in_branch:
+        result["branch"] = map_words(values[layer.value], place.branch[layer.value], config)[0]
+    if layer.sums:
+        result["vectors"] = _vector_words(values[layer.sums], place.x[layer.sums], config, step)
     if layer.stored:
         array, base = values[layer.value][:, y0:y1], place.features[layer.value]
         rows = kept.features[layer.value]
@@ -157,12 +161,19 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     return result
 
 
+def _groups(step: Step, config: EngineConfig) -> range:
+    """Groups of lanes that a step computes, of the map that its layer makes or makes a part of."""
+    first = step.g0 + step.layer.at // config.lanes
+    return range(first, first + step.n_og)
+
+
 def _channels(step: Step, config: EngineConfig) -> range | None:
-    """The channels that a step of some of its layer's output groups computes."""
-    if step.n_og == step.of_og:
+    """The channels that a step of some of its map's output groups computes."""
+    layer, groups = step.layer, _groups(step, config)
+    if len(groups) * config.lanes >= layer.joint:
         return None
-    end = min((step.g0 + step.n_og) * config.lanes, step.layer.out_shape[0])
-    return range(step.g0 * config.lanes, end)
+    end = min(groups.stop * config.lanes, layer.at + layer.out_shape[0])
+    return range(groups.start * config.lanes, end)
 
 
 def _dense_value(layer, values) -> np.ndarray:
@@ -183,28 +194,31 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray,
         y0, y1 = 0, 1
         only = _pixel_mask(config, 1)  # a vector defines its first pixel only
         if config.run_time is not None:
-            result |= _vector_words(array, program.placement.x[layer.x], config, step)
+            result.setdefault("vectors", {})
+            made = _vector_words(array, program.placement.x[layer.x], config, step)
+            result["vectors"] |= made
             return
     rows = program.placement.rows
     first = rows.row(layer.x, image, y0, x_rows(layer))
     banks = map_words(array[:, y0:y1], program.placement.x[layer.x], config, y0=first,
                       kept=rows.x[layer.x], banks=config.x_banks,
-                      groups=range(step.g0, step.g0 + step.n_og))
+                      groups=_groups(step, config))
     for b, words in enumerate(banks):
         if only is not None:
             words = {a: (w, m & only) for a, (w, m) in words.items()}
         result.setdefault("features" if config.shared_x else f"x{b}", {}).update(words)
 
 
-def _vector_words(array: np.ndarray, base: int, config: EngineConfig, step: Step) -> Words:
+def _vector_words(array: np.ndarray, base: int, config: EngineConfig,
+                  step: Step) -> dict[int, tuple[int, int]]:
     """A vector (C,1,1) in the vector memory: P channels a word."""
-    p, f = config.lanes, config.feature_bits
+    p, f = config.lanes, config.run_time.vector_bits(config.feature_bits)
     words = {}
-    for og in range(step.g0, step.g0 + step.n_og):
+    for og in _groups(step, config):
         values = [int(v) for v in array[og * p : (og + 1) * p, 0, 0]]
         word = sum((v % (1 << f)) << (f * lane) for lane, v in enumerate(values))
         words[base + og] = (word, (1 << (f * len(values))) - 1)
-    return {"vectors": words}
+    return words
 
 
 def locate(program: Program, step: Step, memory: str, address: int, bit: int) -> str:
@@ -232,8 +246,12 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         x = word * 2 * t + column
         return f"{layer.bits} channel {group * config.channels_in + channel} pixel ({y}, {x})"
     if memory == "vectors":
-        channel = (address - place.x[layer.x]) * p + bit // f
-        return f"{layer.x} channel {channel}"
+        return _vector_value(program, layer, address, bit)
+    if memory == "branch":
+        plane, rest = divmod(address - place.branch[layer.value], h * ceil_div(w, t))
+        lane, pixel = divmod(bit // f, t)
+        y, j = divmod(rest, ceil_div(w, t))
+        return f"{layer.value} channel {plane * p + lane} pixel ({y}, {j * t + pixel})"
     lane, pixel = divmod(bit // f, t)
     bank, banks, y0 = 0, 1, step.y0
     if memory == "features" and layer.stored:
@@ -251,6 +269,15 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
     y, j = divmod(rest, n_x)
     channel = (plane * banks + bank) * p + lane
     return f"{name} channel {channel} pixel ({_latest(y, kept, y0)}, {j * t + pixel})"
+
+
+def _vector_value(program: Program, layer, address: int, bit: int) -> str:
+    """A value of a vector that ``layer`` makes."""
+    config, x = program.config, program.placement.x
+    bits = config.run_time.vector_bits(config.feature_bits)
+    sums = layer.sums and 0 <= address - x[layer.sums] < ceil_div(layer.joint, config.lanes)
+    name = layer.sums if sums else layer.x
+    return f"{name} channel {(address - x[name]) * config.lanes + bit // bits}"
 
 
 def _latest(slot: int, kept: int, y0: int) -> int:

@@ -6,6 +6,7 @@ from .errors import UnsupportedError
 from .ir import Graph, Node
 from .ops import int_dynamic as J
 from .ops import int_ops as I
+from .plain import Plain
 
 __all__ = ["EverySecond", "MapPass", "extract_passes", "is_late", "sum_pass"]
 
@@ -16,7 +17,7 @@ class EverySecond:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MapPass:
+class MapPass(Plain):
     """One reading of the stored map ``source``, word by word, when its thresholds are known.
 
     ``thresholds`` names the vector (beta) that it is compared with, ``bits`` the result; a pass

@@ -61,7 +61,8 @@ def depth_first(layers: list[Layer], halvings: int = 1) -> int:
 
     Their weights must stay on chip, so the prefix ends with the first layers of that map.
     """
-    if any(layer.map_pass for layer in layers):  # bits wait for whole maps
+    # bits or gains wait for whole maps
+    if any(layer.map_pass or layer.weightless for layer in layers):
         return 0
     height = -(-layers[0].out_shape[1] >> (halvings - 1))
     count = 0
@@ -190,6 +191,8 @@ def _image_rows_kept(layers: list[Layer], prefix: int, band: int) -> Rows:
             rows.bits[layer.bits] = layer.out_shape[1]
         if layer.x:
             rows.x[layer.x] = x_rows(layer)
+        if layer.sums:
+            rows.x[layer.sums] = 1
     if not prefix:
         return rows
     chain = _chains(layers[:prefix])
@@ -297,7 +300,7 @@ def _cut(piece: Piece, layer: Layer, config: EngineConfig, rows: Rows,
         if y1 is None:
             geo = geometry(layer, config)
             least = 2 if layer.halved else 1
-            if images > 1 or isinstance(layer.x_op, I.GlobalSum) or layer.max_pool:
+            if images > 1 or layer.summed or layer.max_pool:
                 least = geo.height
             count = f"{images} images x " if images > 1 else ""
             raise DoesNotFit(
@@ -338,7 +341,7 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
         return False
     if geo.n_ig > 1 and images * (y1 - y0) * geo.n_x > config.psum_depth:
         return False
-    if isinstance(layer.x_op, I.GlobalSum) and (y0, y1) != (0, geo.height):
+    if (layer.summed or layer.in_branch) and (y0, y1) != (0, geo.height):
         return False
     if layer.max_pool:
         return (y0, y1) == (0, geo.height)

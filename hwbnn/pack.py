@@ -42,7 +42,7 @@ def pack(program: Program) -> dict[str, list[int]]:
         elif layer.binary and config.has_codebook:
             images["codebooks"] += kernel_ids(layer, config)[1]
         if not step.streamed:
-            if not layer.stem:
+            if not layer.stem and not layer.weightless:
                 images["weights" if layer.binary else "dense_weights"] += _tile_words(step, config)
             images["constants"] += _constant_words(layer, config)
     if config.run_time is not None:
@@ -81,13 +81,15 @@ def segments(program: Program) -> list[Segment]:
             continue
         name = step.layer.name
         if name not in made:
-            made[name] = (_constant_words(step.layer, config), _tile_words(step, config))
+            tiles = [] if step.layer.weightless else _tile_words(step, config)
+            made[name] = (_constant_words(step.layer, config), tiles)
         constants, tiles = made[name]
         kind = "weights" if step.layer.binary else "dense_weights"
         n_const, n_tile = config.lanes * config.const_words, step.n_ig * config.lanes
         for og in range(step.g0, step.g0 + step.n_og):
             result.append(Segment("constants", constants[og * n_const : (og + 1) * n_const]))
-            result.append(Segment(kind, tiles[og * n_tile : (og + 1) * n_tile]))
+            if tiles:
+                result.append(Segment(kind, tiles[og * n_tile : (og + 1) * n_tile]))
     return result
 
 
@@ -233,6 +235,10 @@ def layer_constants(layer: Layer, config: EngineConfig) -> list[dict[str, int]]:
         used = c < o
         if config.rprelu != "none":
             record |= {"slope": _slope(layer, c if used else None, config), "act_bias": 0}
+        if config.gains is not None:
+            record.setdefault(config.second_field, 0)
+            if used and layer.second is not None:
+                record[config.second_field] = int(layer.second[c])
         if used:
             record |= {"gain": int(layer.affine.gain[c]), "bias": int(layer.affine.bias[c])}
             record["falls"] = int(layer.affine.gain[c] < 0)

@@ -16,7 +16,8 @@ __all__ = ["Phases", "Placement", "place", "reads_stored"]
 @dataclasses.dataclass(frozen=True)
 class Placement:
     """Where values lie: feature words, (buffer, word) of bit maps, words of the dense input
-    memory; how many rows of each are kept; and how many words each memory needs.
+    memory, words of maps that wait for gains; how many rows of each are kept; and how many words
+    each memory needs.
 
     Row ``y`` of a map of which ``R`` rows are kept lies where row ``y % R`` of a whole map would
     (bit maps: R rounded up to the row banks). Images of a batch lie below each other.
@@ -27,6 +28,7 @@ class Placement:
     x: dict[str, int]
     rows: Rows
     needed: dict[str, int]
+    branch: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def residual(self, name: str) -> int:
         """First feature word of a residual: a stored map, or one pooled for it."""
@@ -79,6 +81,7 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
     x_regions = _x(layers, config, rows, phases, last_use)
     if config.run_time is not None:
         vectors = {f"x:{layer.x}" for layer in layers if layer.vector}
+        vectors |= {f"x:{layer.sums}" for layer in layers if layer.sums}
         x, words = first_fit([r for r in x_regions if r.name in vectors])
         smaller = [r for r in x_regions if r.name not in vectors]
         places, map_words = first_fit(feature_regions + _over(smaller, layers, last_use))
@@ -100,7 +103,10 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
         if reads_stored(layer, config):
             x[layer.x] = features[layer.value]
     bits, needed["bits"] = _bits(layers, config, rows, phases, last_use)
-    return Placement(features, bits, x, rows, needed)
+    branch = {}
+    if config.gains is not None:
+        branch, needed["branch"] = _branch(layers, config, phases, last_use)
+    return Placement(features, bits, x, rows, needed, branch)
 
 
 def reads_stored(layer: Layer, config: EngineConfig) -> bool:
@@ -111,11 +117,11 @@ def reads_stored(layer: Layer, config: EngineConfig) -> bool:
 
 def _features(layers, config, rows, phases, last_use) -> list[Region]:
     shapes = {layer.x: _x_shape(layer) for layer in layers if layer.x}
-    shapes |= {layer.value: layer.out_shape for layer in layers}
+    shapes |= {layer.value: (layer.joint, *layer.out_shape[1:]) for layer in layers}
     stored = {layer.value for layer in layers if layer.stored}
     regions = []
     for i, layer in enumerate(layers):
-        if not layer.stored:
+        if not layer.stored or layer.at:  # what else makes the map follows
             continue
         r = layer.residual
         in_place = (r is not None and last_use[r] == i and shapes[r] == layer.out_shape
@@ -126,21 +132,35 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
         if layer.is_output:
             end = len(layers) - 1
         geo = geometry(layer, config)
-        size = geo.n_og * rows.features[layer.value] * geo.n_x_map
+        size = -(-layer.joint // config.lanes) * rows.features[layer.value] * geo.n_x_map
         regions.append(Region(layer.value, size, phases.live(i, end), r if in_place else None))
     return regions
 
 
+def _branch(layers, config, phases, last_use) -> tuple[dict[str, int], int]:
+    """Maps that wait for gains."""
+    regions = []
+    for i, layer in enumerate(layers):
+        if layer.in_branch:
+            geo = geometry(layer, config)
+            regions.append(Region(layer.value, geo.n_og * geo.height * geo.n_x_map,
+                                  phases.live(i, last_use[layer.value])))
+    return first_fit(regions)
+
+
 def _x_shape(layer: Layer) -> tuple[int, int, int]:
     """Shape of what a layer leaves for the dense array, or as a residual."""
-    c, h, w = layer.out_shape
+    (h, w), c = layer.out_shape[1:], layer.joint
     return (c, h // 2, w // 2) if layer.halved else (c, h, w)
 
 
 def _x(layers, config, rows, phases, last_use) -> list[Region]:
     regions = []
     for i, layer in enumerate(layers):
-        if layer.x and not reads_stored(layer, config):
+        if layer.sums and not layer.at:
+            regions.append(Region(f"x:{layer.sums}", -(-layer.joint // config.lanes),
+                                  phases.live(i, last_use[layer.sums])))
+        if layer.x and not layer.at and not reads_stored(layer, config):
             size = rows.x[layer.x] * x_row_words(layer, config) * x_planes(layer, config)
             regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x])))
     return regions
@@ -160,7 +180,7 @@ def _bits(layers, config, rows, phases, last_use):
     where: dict[str, int] = {}
     following = 0
     for i, layer in enumerate(layers):
-        if not layer.bits:
+        if not layer.bits or layer.at:
             continue
         buffer = 1 - where[layer.source] if layer.binary else following
         if config.run_time is not None:

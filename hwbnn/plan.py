@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from .errors import DoesNotFit, UserError
 from .estimate import estimate
+from .extract import extract
 from .geometry import geometry
 from .ir import Graph
-from .layers import extract_layers
 from .machine import Plan, excess, excess_text, make
 from .plan_batch import fitting_levels
 from .plan_streaming import plan_streaming
@@ -52,7 +52,7 @@ def plan(
     """
     most = round(board.budget.comb * LUT_SHARE)
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
-    if extract_layers(graph)[0].stem:
+    if extract(graph)[0].stem:
         return plan_streaming(graph, board, luts=min(max_luts or STEM_LUTS, most),
                               clock=clock, target_fps=target_fps, batch=batch, progress=progress)
     luts = min(max_luts or DEFAULT_LUTS, most)
@@ -106,7 +106,7 @@ def _batched(graph, board, one: Plan, luts: int, batch: int) -> Plan:
         except (DoesNotFit, UserError):
             return None
 
-    found = fitting_levels(extract_layers(graph), one, batch, 1, made,
+    found = fitting_levels(extract(graph), one, batch, 1, made,
                            lambda plan_: excess(plan_.estimate, board.budget, luts))
     if found is None:
         raise DoesNotFit(f"no batch of {batch} works on {shape}", where=board.name)

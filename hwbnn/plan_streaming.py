@@ -5,8 +5,8 @@ import functools
 from collections.abc import Callable
 
 from .errors import DoesNotFit, UserError
+from .extract import extract
 from .ir import Graph
-from .layers import extract_layers
 from .machine import Plan, excess, excess_text, make
 from .order import depth_first
 from .plan_batch import fitting_levels
@@ -69,7 +69,7 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
 
 
 def _candidates(graph: Graph, board, luts: int):
-    layers = extract_layers(graph)
+    layers = extract(graph)
     prefix = depth_first(layers)
     stem = layers[0].stem
     bands = BANDS if stem else (0, *BANDS)
@@ -97,7 +97,7 @@ def _candidates(graph: Graph, board, luts: int):
 
 def _batched(graph: Graph, board, luts: int, batch: int) -> list[Plan]:
     """Machines for a batch, the fastest few by estimate."""
-    layers = extract_layers(graph)
+    layers = extract(graph)
     first = max(1, int(layers[0].stem) * depth_first(layers))
     found: list[tuple[int, Plan]] = []
     nearest: list[tuple[float, Plan]] = []

@@ -7,6 +7,7 @@ from rtl_gen.engine.xmap import XMode
 
 from .batches import Batches
 from .errors import DoesNotFit, UnsupportedError
+from .gain_fields import gain_fields
 from .geometry import (
     Geometry,
     bit_plane,
@@ -58,13 +59,15 @@ class Step:
     @property
     def streamed(self) -> bool:
         """Whether its weights and constants come from off-chip memory."""
-        return bool(self.load and self.load["streamed"])
+        return bool(self.fields.get("const_streamed"))
 
     @property
     def kind(self) -> str:
-        """Which unit computes it: binary, dense or stem."""
+        """Which unit computes it: binary, dense, stem, or none of them."""
         if self.layer.map_pass:
             return "pass"
+        if self.layer.weightless:
+            return "gain"
         return "stem" if self.layer.stem else "binary" if self.layer.binary else "dense"
 
     @property
@@ -124,6 +127,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     placement = place(layers, config, rows, phases)
     if config.shared_x:
         _check_shared(layers, placement)
+    _check_parts(layers, config)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
     # what runs depth-first reads its weights again and again: they stay on chip
     streamed = [config.streams and i >= prefix and not x.stem and not x.map_pass
@@ -223,13 +227,21 @@ def _check_shared(layers: list[Layer], placement: Placement) -> None:
                                    "dense inputs", where=layer.name)
 
 
+def _check_parts(layers: list[Layer], config: EngineConfig) -> None:
+    """What several layers make a part of each begins with a group of lanes."""
+    for layer in layers:
+        if layer.at % config.lanes:
+            raise DoesNotFit(f"channels from {layer.at} of a map on need lanes that divide that, "
+                             f"not {config.lanes}", where=layer.name)
+
+
 def _reserve(layer: Layer, streamed: bool, config: EngineConfig,
              tables: dict[str, int]) -> dict[str, int]:
     """Where the layer's tables on chip begin; moves their ends on."""
     geo = geometry(layer, config)
     start = dict(tables)
     if not streamed and not layer.map_pass:
-        if not layer.stem:
+        if not layer.stem and not layer.weightless:
             tables["weights" if layer.binary else "dense_weights"] += geo.tiles * config.lanes
         tables["constants"] += geo.n_og * config.lanes * config.const_words
     if layer.binary and config.has_codebook:
@@ -239,7 +251,7 @@ def _reserve(layer: Layer, streamed: bool, config: EngineConfig,
 
 def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses, piece: Piece,
           streamed: bool) -> dict[str, int] | None:
-    if layer.stem or layer.map_pass:
+    if layer.stem or layer.map_pass or layer.weightless:
         return None
     codebook = layer.binary and config.has_codebook
     address = addresses["weights" if layer.binary else "dense_weights"]
@@ -273,7 +285,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         "prescale": config.prescales.index(layer.affine.pre) if not layer.binary else 0,
         "shift": config.affine_shifts.index(layer.affine.shift),
     }
-    if not layer.stem:
+    if not layer.stem and not layer.weightless:
         f |= {"h_in": h_in, "w_in": w_in, "stride2": int(op.stride == 2 and not layer.from_x)}
         f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
     rows = placement.rows
@@ -302,19 +314,26 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         f["f_step"] = kept * geo.n_x_map
         row = rows.row(layer.value, piece.image, y0, layer.out_shape[1])
         f["f_write"] = placement.features[layer.value] + row % kept * geo.n_x_map
-        f["f_write"] += piece.g0 * f["f_step"]
+        f["f_write"] += _first_group(layer, piece, config) * f["f_step"]
     if layer.bits:
         f |= _bit_rows(layer, config, placement, piece)
     if layer.x and not reads_stored(layer, config):
         f |= _x_write(layer, config, placement, piece)
     if config.run_time is not None:
         f["x_vector"] = int(layer.in_shape[1:] == (1, 1))
+    if config.gains is not None:
+        f |= gain_fields(layer, geo, config, placement)
     if layer.is_output:
         # the scan of the logits starts where an output layer has no residual to read
         f |= {"n_classes": layer.out_shape[0] - 1, "f_read": placement.features[layer.value]}
     if layer.from_image:
         f |= {f"offset{c}": int(v) for c, v in enumerate(input_op.offset)}
     return f
+
+
+def _first_group(layer, piece: Piece, config) -> int:
+    """Number of the first group of lanes in what the layer makes a part of."""
+    return piece.g0 + layer.at // config.lanes
 
 
 def _pass_fields(layer, geo, config, placement, piece: Piece) -> dict[str, int]:
@@ -382,7 +401,7 @@ def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
     y0 = placement.rows.row(layer.bits, piece.image, piece.y0, layer.out_shape[1])
     row, slots, _planes = bit_plane(layer, placement.rows.bits[layer.bits], config)
     buffer, address = placement.bits[layer.bits]
-    word, start = divmod(piece.g0 * config.lanes, config.channels_in)
+    word, start = divmod(_first_group(layer, piece, config) * config.lanes, config.channels_in)
     if layer.grouped:
         plane, slot = word // POINT_WORDS, y0 % slots
         bank, half = divmod(word % POINT_WORDS, 2)
@@ -402,7 +421,8 @@ def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
 
 def _x_write(layer, config, placement, piece: Piece) -> dict[str, int]:
     row, kept = x_row_words(layer, config), placement.rows.x[layer.x]
-    address = placement.x[layer.x] + piece.g0 // config.x_banks * kept * row
+    group = _first_group(layer, piece, config)
+    address = placement.x[layer.x] + group // config.x_banks * kept * row
     f = {"x_write_step": kept * row, "x_mode": XMode.MAP}
     first = piece.y0
     if layer.halved:

@@ -1,8 +1,9 @@
-"""What a machine has for run-time thresholds, and the contents of its sigmoid tables."""
+"""What a machine has for run-time thresholds or gains, and what its sigmoid tables hold."""
 
 import numpy as np
 
 from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.gain_config import GainConfig
 from rtl_gen.engine.run_time_config import RunTimeConfig
 
 from .errors import UnsupportedError
@@ -10,7 +11,6 @@ from .geometry import geometry
 from .layers import Layer
 from .map_pass import MapPass
 from .ops.int_dynamic import Sigmoid
-from .ops.int_ops import GlobalSum
 
 __all__ = ["run_time_config", "sigmoid_words", "whole_sums"]
 
@@ -18,26 +18,39 @@ __all__ = ["run_time_config", "sigmoid_words", "whole_sums"]
 def run_time_config(layers: list[Layer | MapPass]) -> RunTimeConfig | None:
     """Widest parameters that the network needs; None where all thresholds are constants."""
     passes = [layer for layer in layers if layer.map_pass and layer.thresholds]
-    if not passes:
+    gains = [layer for layer in layers if layer.gains]
+    if not passes and not gains:
         return None
-    ties = {layer.node.op.tie for layer in passes}
+    ties = {layer.node.op.tie for layer in passes} or {1}
     tables = _tables(layers)
     if len(ties) > 1:
         raise UnsupportedError("run-time thresholds with two rules for a tie have no step",
                                where=passes[0].name)
+    if not tables:
+        raise UnsupportedError("gains that are no sigmoid of a dense layer have no step",
+                               where=gains[0].name)
     first = next(iter(tables.values()))
     for name, op in tables.items():
         if (op.shift, len(op.table)) != (first.shift, len(first.table)):
             raise UnsupportedError("sigmoids of two input ranges have no step", where=name)
     fracs = tuple(sorted({op.frac for op in tables.values()}))
     return RunTimeConfig(tie=ties.pop(), vector_depth=1 << 12, entries=len(first.table),
-                         shift=first.shift, fracs=fracs)
+                         shift=first.shift, fracs=fracs,
+                         gains=_gains(layers, fracs) if gains else None)
+
+
+def _gains(layers, fracs: tuple[int, ...]) -> GainConfig:
+    if len(fracs) > 1:
+        raise UnsupportedError("gains at two positions have no step",
+                               where=next(layer.name for layer in layers if layer.gains))
+    shifts = {layer.product.shift for layer in layers if layer.product}
+    return GainConfig(shift=fracs[0], product_shifts=tuple(sorted(shifts)), branch_depth=1 << 16)
 
 
 def whole_sums(layers: list[Layer | MapPass], config: EngineConfig) -> int:
     """Words of partial sums of the largest map that one step must make whole."""
     whole = [layer for layer in layers
-             if layer.max_pool or isinstance(layer.x_op, GlobalSum) and not layer.map_pass]
+             if layer.max_pool or layer.in_branch or layer.summed and not layer.map_pass]
     sizes = [geo.height * geo.n_x for layer in whole
              for geo in [geometry(layer, config)] if geo.n_ig > 1]
     return max(sizes, default=0)

@@ -185,6 +185,18 @@ class _Stem:
         self.ready = None
 
 
+class _Nothing:
+    """In the place of weights, for steps that compute with stored values."""
+
+    @staticmethod
+    def next_ready() -> int:
+        return 0
+
+    @staticmethod
+    def taken(at: int) -> None:
+        """Nothing was."""
+
+
 def _first_step(config) -> int:
     """Cycle in which the program's first step has been read."""
     return config.step_words + 2
@@ -274,7 +286,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                 begun = cycle if stem else taken
                 free = taken if image else free
             following_ready = taken + 3 + config.step_words
-            loader = stem if step.layer.stem else weights
+            loader = stem if step.layer.stem else weights if step.load else _Nothing
             end, wait = _run_step(step, taken, loader, constants)
             finish = end + 1 + _drain(step, timing)
             if step.layer.stem:
@@ -331,7 +343,7 @@ def _scan(program: Program) -> int:
 
 def _capacity(step: Step, config) -> int:
     """Multiply-accumulates a cycle of the unit that computes ``step``."""
-    if step.layer.map_pass:
+    if step.layer.map_pass or step.layer.weightless:
         return 0
     if step.layer.stem:
         return config.stem.macs
@@ -342,7 +354,8 @@ def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> Ste
     compute = step.groups * step.n_og * step.n_ig
     layer = step.layer
     share = step.batch * (step.y1 - step.y0) / layer.issued[0] * step.n_og / step.of_og
-    if layer.map_pass or (config.run_time is not None and layer.vector and layer.from_x):
+    if layer.map_pass or layer.weightless or (
+            config.run_time is not None and layer.vector and layer.from_x):
         bound = "barrier"
     elif wait * 10 > cycles:
         per_group = step.n_ig * step.groups

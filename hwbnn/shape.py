@@ -11,9 +11,11 @@ from rtl_gen.engine.stem_config import StemConfig
 from . import ints
 from .ebr import ebr_blocks
 from .errors import DoesNotFit
+from .extract import extract
 from .ir import Graph
-from .layers import EverySecond, Layer, extract_layers, graph_input
+from .layers import EverySecond, Layer, graph_input
 from .ops import int_ops as I
+from .ops import int_gain as J
 from .ops.int_dynamic import SubsamplePad
 from .pack import border_constants, required_bits
 from .program import Program, program
@@ -63,7 +65,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     of the next frame. ``batch`` says from which layers on several images run at once
     (see `hwbnn.program.program`).
     """
-    layers = extract_layers(graph)
+    layers = extract(graph)
     types = graph.types()
     stem = _stem(layers, shape, graph_input(graph).op, logic_pairs)
     run_time = run_time_config(layers)
@@ -121,9 +123,9 @@ def _full_rings(config: EngineConfig) -> tuple[int, ...]:
 def _shared_x(layers: list[Layer], shape: Shape) -> bool:
     """Whether dense inputs go to the feature memory: beside a stem, or if pooled maps are added."""
     divides = shape.lanes % shape.dense_inputs == 0
-    late = next((layer for layer in layers if layer.map_pass), None)
+    late = next((layer for layer in layers if layer.map_pass or layer.weightless), None)
     if late is not None and not divides:
-        raise DoesNotFit(f"run-time thresholds need dense inputs that divide the {shape.lanes} "
+        raise DoesNotFit(f"run-time thresholds and gains need dense inputs that divide the {shape.lanes} "
                          f"lanes, not {shape.dense_inputs}", where=late.name)
     if late is not None:
         return True
@@ -170,8 +172,11 @@ def _fit(layers: list[Layer], wide: EngineConfig, input_op, order: dict) -> Prog
     depths = {DEPTHS[k]: max(MIN_DEPTH, v) for k, v in needed.items() if k in DEPTHS}
     config = dataclasses.replace(wide, **depths)
     if config.run_time is not None:
-        depth = max(MIN_DEPTH, needed["vectors"])
-        run_time = dataclasses.replace(config.run_time, vector_depth=depth)
+        depth, gains = max(MIN_DEPTH, needed["vectors"]), config.gains
+        if gains is not None:
+            waiting = max(MIN_DEPTH, needed["branch"])
+            gains = dataclasses.replace(gains, branch_depth=waiting)
+        run_time = dataclasses.replace(config.run_time, vector_depth=depth, gains=gains)
         config = dataclasses.replace(config, run_time=run_time)
     # narrower addresses change no count except the step's own words
     steps = program(layers, config, input_op, **order).needed["steps"]
@@ -185,12 +190,14 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     affines = [layer.affine for layer in layers]
     z = []
     for node in graph:
-        if isinstance(node.op, I.Affine | I.Add):
+        if isinstance(node.op, I.Affine | I.Add | J.GainAffine | J.Mix):
             z.append(types[node.name].range.width)
     bias = max(
         ints.signed_width(int(a.bias.min()), int(a.bias.max())) for a in affines
     )
-    acc = max((types[x.conv.name].range.width for x in layers if not x.stem), default=1)
+    bias = max([bias, *(_mixed_width(x, types) for x in layers if x.other)])
+    weighted = [x for x in layers if not x.stem and not x.weightless]
+    acc = max((types[x.conv.name].range.width for x in weighted), default=1)
     counts = [layer.conv.op.weight[0].size for layer in layers if layer.binary]
     acc = max(acc, max((int(c).bit_length() + 2 for c in counts), default=0))
     acts = [layer.act for layer in layers if layer.act is not None]
@@ -204,7 +211,7 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     return {
         "id_bits": required_bits(layers),
         "feature_bits": _feature_bits(graph),
-        "weight_bits": max(x.conv.op.weight_bits for x in dense if not x.stem),
+        "weight_bits": max(x.conv.op.weight_bits for x in weighted if not x.binary),
         "acc_bits": max(acc, 19),
         "z_bits": max(z),
         "bias_bits": bias,
@@ -219,6 +226,13 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     }
 
 
+def _mixed_width(layer: Layer, types) -> int:
+    """Bits of the bias with the second of two vectors, times its gain, in it."""
+    top = max(abs(types[layer.other].range.lo), types[layer.other].range.hi)
+    most = int(np.abs(layer.second).max()) * top + int(np.abs(layer.affine.bias).max())
+    return ints.signed_width(-most, most)
+
+
 def _feature_bits(graph: Graph) -> int:
     return int(np.max([n.op.bits for n in graph if isinstance(n.op, I.Saturate)]))
 
@@ -229,12 +243,13 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
     """An engine of ``shape`` for any small network: wide menus and memories, nothing derived.
 
     A ``mobile`` one computes 1x1 binary convolutions, adds pooled maps, and has shortcuts that
-    read every second pixel. One with ``run_time`` makes all bits at thresholds of the image, clamps
-    to ±1 and to 0 and more, and has max-pools.
+    read every second pixel. One with ``run_time`` makes all bits at thresholds of the image and
+    has max-pools, or multiplies maps by gains; it clamps to ±1 and to 0 and more.
     """
     top = ints.signed_range(16)[1]
     one = 1 << 14
-    late = {"max_pool": True, "clamps": ((-one, one), (0, top)), "run_time": run_time}
+    late = {"max_pool": run_time is not None and run_time.gains is None,
+            "clamps": ((-one, one), (0, top)), "run_time": run_time}
     return EngineConfig(
         **(late if run_time else {}),
         **dataclasses.asdict(shape),
@@ -278,6 +293,13 @@ def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
         raise DoesNotFit(f"the engine has {without}run-time thresholds alone", where=where)
     if needs is None:
         return
+    if (needs.gains is None) != (has.gains is None):
+        raise DoesNotFit("run-time thresholds and gains need engines of their own", where=where)
+    if needs.gains is not None:
+        missing = set(needs.gains.product_shifts) - set(has.gains.product_shifts)
+        if missing or needs.gains.shift != has.gains.shift:
+            raise DoesNotFit(f"needs products shifted by {sorted(missing)} and gains by "
+                             f"{needs.gains.shift}, which the engine does not offer", where=where)
     for name in ("tie", "entries", "shift"):
         if getattr(needs, name) != getattr(has, name):
             raise DoesNotFit(f"{name} of run-time thresholds must be {getattr(has, name)}, not "
@@ -287,12 +309,19 @@ def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
                          where=where)
 
 
+def _available(config: EngineConfig, memory: str) -> int:
+    """Words of one of the memories that programs need."""
+    if memory == "vectors":
+        return config.run_time.vector_depth
+    return config.gains.branch_depth if memory == "branch" else getattr(config, DEPTHS[memory])
+
+
 def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
     """The program of ``graph`` for an engine that exists already, with a ``batch`` as of `derive`.
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
-    layers = extract_layers(graph)
+    layers = extract(graph)
     if layers[0].stem:
         raise DoesNotFit("the engine has no stem", where=layers[0].name)
     _check_run_time(layers, config)
@@ -321,8 +350,7 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
         raise DoesNotFit(f"a batch of {result.batches.images} images, the engine takes "
                          f"{config.batch}")
     for memory, words in result.needed.items():
-        available = (config.run_time.vector_depth if memory == "vectors"
-                     else getattr(config, DEPTHS[memory]))
+        available = _available(config, memory)
         if words > available:
             raise DoesNotFit(
                 f"{memory} needs {words} words, the engine has {available} ({words - available} "

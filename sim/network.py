@@ -29,7 +29,7 @@ __all__ = ["NetworkRun", "build_simulator", "simulate", "whole_batches",
            "write_vectors"]
 
 # where each memory sits in the engine's hierarchy
-MEMORY_PATHS = {"features": "features", "logits": "result.logits"}
+MEMORY_PATHS = {"features": "features", "logits": "result.logits", "branch": "branch.branch"}
 
 
 @dataclasses.dataclass(frozen=True)

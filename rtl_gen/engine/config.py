@@ -10,6 +10,7 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from .gain_config import GAIN_BITS, GainConfig
 from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
 
@@ -30,10 +31,8 @@ IMAGE_FIELDS = {
     "image_need": COORDINATE_BITS + 1,  # rows that must be there, counted from the first one kept
     "image_release": COORDINATE_BITS + 1,  # rows that nobody reads after this step
 }
-RUN_TIME_FIELDS = {
-    "map_pass": 1,  # reads a stored map word by word; no array, no lane
-    "x_vector": 1,  # the dense input, or the thresholds, and what is left for it are vectors
-}
+PASS_FIELD = {"map_pass": 1}  # reads a stored map word by word; no array, no lane
+VECTOR_FIELD = {"x_vector": 1}  # the dense input and what is left for it are vectors
 POINTWISE_FIELDS = {
     "point": 1,  # a 1x1 convolution of a map by channel groups
     "point_words": POINT_WORDS,  # those of the last input group that hold channels
@@ -89,9 +88,9 @@ class EngineConfig:
     clamps : tuple of (int, int)
         Limits that a step may clamp its results to, beside those of ``feature_bits``.
     run_time : RunTimeConfig, optional
-        All activation bits are made by passes over stored maps, at thresholds of each image; there
-        is one bit buffer. Dense inputs that are maps lie in the feature memory (``shared_x``),
-        vectors in a memory of their own.
+        All activation bits are made by passes over stored maps, at thresholds of each image; or
+        maps get gains of each image. There is one bit buffer. Dense inputs that are maps lie in the
+        feature memory (``shared_x``), vectors in a memory of their own.
     stem : StemConfig, optional
         A stem unit computes the first layer; its ``lanes`` are this engine's.
     ring_words : tuple of int
@@ -164,8 +163,10 @@ class EngineConfig:
             raise ValueError(f"rprelu must be multiplier, shift or none, not {self.rprelu!r}")
         if self.shared_x and p % k:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
-        if self.run_time is not None and (not self.shared_x or self.pointwise):
+        if self.passes and (not self.shared_x or self.pointwise):
             raise ValueError("run-time thresholds need shared_x and no 1x1 binary convolutions")
+        if self.gains is not None and (not self.shared_x or self.max_pool or self.batch > 1):
+            raise ValueError("run-time gains need shared_x, no max-pools and no batches")
         if any(lo > hi for lo, hi in self.clamps):
             raise ValueError(f"clamps {self.clamps}")
         if self.pointwise and s % p:
@@ -186,6 +187,21 @@ class EngineConfig:
     def straddles(self) -> bool:
         """Whether a lane group can touch two channel words, which costs a second write."""
         return self.channels_in % self.lanes != 0
+
+    @property
+    def passes(self) -> bool:
+        """Whether activation bits are made by passes over stored maps."""
+        return self.run_time is not None and self.run_time.gains is None
+
+    @property
+    def gains(self) -> GainConfig | None:
+        """What gains of each image need, where maps have them."""
+        return self.run_time.gains if self.run_time is not None else None
+
+    @property
+    def second_field(self) -> str:
+        """Name of a lane constant that steps of gains use as a second gain."""
+        return "slope" if self.rprelu == "multiplier" else "second"
 
     @property
     def bit_buffers(self) -> str:
@@ -262,7 +278,7 @@ class EngineConfig:
         for bank in range(0 if self.shared_x else self.x_banks):
             result[f"x{bank}"] = (p * t * f, self.x_depth)
         if self.run_time is not None:
-            result |= self.run_time.memories(p, f)
+            result |= self.run_time.memories(p, t, f)
         result["psum"] = (p * t * self.acc_bits, self.psum_depth)
         result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)
         result["dense_weights"] = (self.weight_bits * self.dense_inputs, self.dense_weight_depth)
@@ -295,8 +311,10 @@ class EngineConfig:
         if self.rprelu != "none":
             fields["slope"] = unsigned(self.slope_layout.size)
             fields["act_bias"] = unsigned(self.feature_bits)
-        if self.run_time is None:
+        if not self.passes:
             fields["threshold"] = unsigned(self.feature_bits + 1)
+        if self.gains is not None and self.second_field not in fields:
+            fields[self.second_field] = unsigned(GAIN_BITS)
         if self.max_pool:
             fields["falls"] = unsigned(1)  # the gain is negative
         for i in range(BORDER_CLASSES):
@@ -383,10 +401,12 @@ class EngineConfig:
     def _run_time_fields(self) -> dict[str, int]:
         if self.run_time is None:
             return {}
-        return RUN_TIME_FIELDS | {
-            "sigmoid": _bits(len(self.run_time.fracs)),  # which position a sigmoid has
-            "pass_lanes": _bits(self.lanes),  # lanes of a pass' last group, less one
-        }
+        # which position a sigmoid has
+        fields = VECTOR_FIELD | {"sigmoid": _bits(len(self.run_time.fracs))}
+        if self.gains is not None:
+            return fields | self.gains.fields(_bits(self.run_time.vector_depth))
+        # lanes of a pass' last group, less one
+        return PASS_FIELD | fields | {"pass_lanes": _bits(self.lanes)}
 
     @property
     def step_word_bits(self) -> int:

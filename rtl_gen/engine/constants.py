@@ -5,8 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..leaf import leaf
+from ..units.dsp import Multiplier18
 from .common import DelayLine, Ram
 from .config import BORDER_CLASSES, EngineConfig
+from .gain_config import GAIN_BITS
 from .lane import LATENCY, STAGE
 from .loader import connect_stream, stream_members
 
@@ -25,6 +27,11 @@ class LaneConstants(wiring.Component):
     i_swap : In(LANE_STAGES)
         Bit n is a pulse n cycles after the output group's first group reaches lane stage -2: fields
         used at stage n change a cycle later.
+    i_vector, i_gain : In(signed(18)), In(1), where the configuration has gains
+        In a step with ``i_gain`` the word that the gain becomes, when it is swapped.
+    i_other, i_mix : In(signed(18)), In(1), likewise
+        In a step with ``i_mix`` this times the lane's second gain is added to the bias; it stands
+        from 4 cycles before the bias is swapped on.
     o_active : Out(const_layout)
     """
 
@@ -33,10 +40,16 @@ class LaneConstants(wiring.Component):
         self.leaf_name = (
             f"lane_constants_{config.const_layout.size}_{config.const_words}_"
             f"{config.feature_bits}_{config.bias_bits}_{config.border_bits}_{config.rprelu}"
-            + ("" if config.run_time is None else "_nothr") + "_falls" * config.max_pool
+            + "_nothr" * config.passes + "_falls" * config.max_pool
+            + "_gains" * (config.gains is not None)
         )
+        gains = {}
+        if config.gains is not None:
+            value = In(signed(GAIN_BITS))
+            gains = {"i_vector": value, "i_other": value, "i_gain": In(1), "i_mix": In(1)}
         super().__init__(
-            {
+            gains
+            | {
                 "i_shift": In(1),
                 "i_word": In(config.const_width),
                 "o_word": Out(config.const_width),
@@ -65,11 +78,21 @@ class LaneConstants(wiring.Component):
             "act_bias": STAGE["act_bias"],
             "threshold": STAGE["threshold"],
             "falls": LATENCY,
+            "second": STAGE["slope"],
         } | {f"border{i}": STAGE["border"] for i in range(BORDER_CLASSES)}
+        following = {name: loaded[name] for name, _field in config.const_layout}
+        if config.gains is not None:
+            m.submodules.mix = mul = Multiplier18()
+            m.d.comb += [
+                mul.a.eq(self.i_other),
+                mul.b.eq(loaded[config.second_field].as_signed()),
+            ]
+            following["gain"] = Mux(self.i_gain, self.i_vector, loaded.gain.as_signed())
+            following["bias"] = loaded.bias.as_signed() + Mux(self.i_mix, mul.o, 0)
         for name, _field in config.const_layout:
             active = Signal.like(Value.cast(loaded[name]), name=f"active_{name}", reset_less=True)
             with m.If(swap[used_at[name]]):
-                m.d.sync += active.eq(loaded[name])
+                m.d.sync += active.eq(following[name])
             m.d.comb += Value.cast(self.o_active[name]).eq(active)
         return m
 
@@ -93,6 +116,8 @@ class ConstantLoader(wiring.Component):
     i_take : In(1);  o_ready : Out(1)
         Handshake with the sequencer.
     i_swap : In(LANE_STAGES)
+    i_vector, i_other, i_gain, i_mix : In, where the configuration has gains
+        As of `LaneConstants`, the first two arrays of P.
     o_active : Out(ArrayLayout(const_layout, P))
 
     A group's constants take P*R cycles; groups follow at least P*R + hold - lead + 3 apart.
@@ -103,8 +128,13 @@ class ConstantLoader(wiring.Component):
         n_words = config.lanes * config.const_words
         # the last word arrives four cycles after its read is decided
         self._lead = max(0, min(lead - 4, n_words - 1))
+        gains = {}
+        if config.gains is not None:
+            values = In(data.ArrayLayout(signed(GAIN_BITS), config.lanes))
+            gains = {"i_vector": values, "i_other": values, "i_gain": In(1), "i_mix": In(1)}
         super().__init__(
-            {
+            gains
+            | {
                 "i_setup": In(1),
                 "i_address": In(range(config.const_depth)),
                 "i_streamed": In(1),
@@ -179,6 +209,13 @@ class ConstantLoader(wiring.Component):
                 bank.i_swap.eq(self.i_swap),
                 self.o_active[p].eq(bank.o_active),
             ]
+            if config.gains is not None:
+                m.d.comb += [
+                    bank.i_vector.eq(self.i_vector[p]),
+                    bank.i_other.eq(self.i_other[p]),
+                    bank.i_gain.eq(self.i_gain),
+                    bank.i_mix.eq(self.i_mix),
+                ]
             m.submodules[f"lane{p}"] = leaf(bank, platform)
             word = bank.o_word
         return m

@@ -50,6 +50,8 @@ class Lane(wiring.Component):
     i_constants : In(const_layout)
     o_x : Out(signed(feature_bits)), o_bit : Out(1)
         The bit is 0 where thresholds come at run time (see MapPass).
+    o_early : Out(signed(feature_bits)), where the configuration has gains
+        The value before RPReLU, with ``o_x``. It then makes the bit, too.
 
     Latency: 16 cycles to ``o_x``, 17 to ``o_bit``. Throughput: one value a cycle.
     """
@@ -61,12 +63,14 @@ class Lane(wiring.Component):
             f"{config.feature_bits}_{config.rprelu}{config.slope_shift}"
         )
         menus = "_".join(map(str, (*config.affine_shifts, "p", *config.prescales)))
-        more = ("_clamp" if config.clamps else "") + ("" if config.run_time is None else "_nobit")
+        more = "_clamp" * bool(config.clamps) + "_nobit" * config.passes
+        early = {"o_early": Out(signed(config.feature_bits))} if config.gains is not None else {}
+        more += "_early" * bool(early)
         self.leaf_name = f"lane_{shape}_s{menus}{more}"
         self.leaf_synth = ""
         limit = In(signed(config.feature_bits))
         super().__init__(
-            ({"i_lo": limit, "i_hi": limit} if config.clamps else {})
+            ({"i_lo": limit, "i_hi": limit} if config.clamps else {}) | early
             | {
                 "i_acc": In(signed(config.acc_bits)),
                 "i_dense": In(1),
@@ -117,10 +121,17 @@ class Lane(wiring.Component):
 
         x = self._activation(m, stored, const)
         m.d.comb += self.o_x.eq(x)
-        if config.run_time is not None:
+        if config.passes:
             return m
+        compared = x
+        if config.gains is not None:
+            for n in range(LATENCY - STAGE["slope"]):
+                early = Signal.like(stored, name=f"early{n}", reset_less=True)
+                m.d.sync += early.eq(stored if n == 0 else compared)
+                compared = early
+            m.d.comb += self.o_early.eq(compared)
         bit = Signal(reset_less=True)
-        m.d.sync += bit.eq(x >= const.threshold.as_signed())
+        m.d.sync += bit.eq(compared >= const.threshold.as_signed())
         m.d.comb += self.o_bit.eq(bit)
         return m
 

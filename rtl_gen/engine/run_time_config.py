@@ -1,13 +1,16 @@
-"""Parameters of what an engine has for thresholds that are computed for every image."""
+"""Parameters of what an engine has for thresholds or gains that are computed for every image."""
 
 import dataclasses
+
+from .gain_config import GAIN_BITS, GainConfig
 
 __all__ = ["RunTimeConfig"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunTimeConfig:
-    """A memory of channel vectors, a sigmoid, and passes that compare stored maps with vectors.
+    """A memory of channel vectors, a sigmoid, and what takes the vectors it makes: passes that
+    compare stored maps with them, or steps that multiply maps by them.
 
     Parameters
     ----------
@@ -19,6 +22,9 @@ class RunTimeConfig:
         Entries of the sigmoid's table, and the shift from its argument to an entry's index.
     fracs : tuple of int
         Fixed-point positions of the sigmoid's result that a step selects from; a table each.
+    gains : GainConfig, optional
+        Sigmoids are gains of maps; without, they are thresholds, and all activation bits are made
+        by passes.
     """
 
     tie: int = 1
@@ -26,6 +32,7 @@ class RunTimeConfig:
     entries: int = 1024
     shift: int = 0
     fracs: tuple[int, ...] = (14,)
+    gains: GainConfig | None = None
 
     def __post_init__(self):
         if self.tie not in (0, 1):
@@ -35,9 +42,16 @@ class RunTimeConfig:
         if not self.fracs or min(self.fracs) < 1:
             raise ValueError(f"positions of the sigmoid must be 1 or more, not {self.fracs}")
 
-    def memories(self, lanes: int, feature_bits: int) -> dict[str, tuple[int, int]]:
+    def vector_bits(self, feature_bits: int) -> int:
+        """Width of a value of the vector memory."""
+        return feature_bits if self.gains is None else max(feature_bits, GAIN_BITS)
+
+    def memories(self, lanes: int, pixels: int, feature_bits: int) -> dict[str, tuple[int, int]]:
         """Width and depth of each memory by its name."""
-        return {
-            "vectors": (lanes * feature_bits, self.vector_depth),
+        result = {
+            "vectors": (lanes * self.vector_bits(feature_bits), self.vector_depth),
             "sigmoid": (max(self.fracs), self.entries * len(self.fracs)),
         }
+        if self.gains is not None:
+            result["branch"] = (lanes * pixels * feature_bits, self.gains.branch_depth)
+        return result

@@ -36,7 +36,7 @@ def issue_layout(config: EngineConfig) -> data.StructLayout:
         # first and last group of an image of a batch, in an output group's last sweep
         | ({"image_first": 1, "image_last": 1} if config.batch > 1 else {})
         # "valid" of a pass over a map, which goes another way
-        | ({} if config.run_time is None else {"passing": 1})
+        | ({"passing": 1} if config.passes else {})
     )
 
 
@@ -155,17 +155,18 @@ class Sequencer(wiring.Component):
             og_last.eq(og == step.n_og),
         ]
         point = step.point if config.pointwise else Const(0)
-        map_pass = step.map_pass if config.run_time is not None else Const(0)
+        map_pass = step.map_pass if config.passes else Const(0)
+        from_map = step.from_map if config.gains is not None else Const(0)
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
         # partial sums are written three cycles after they are read: sweeps start 4 cycles apart
-        gap = Signal(2 if config.run_time is None else 3)
+        gap = Signal(3 if config.passes else 2)
         with m.If(gap != 0):
             m.d.sync += gap.eq(gap - 1)
         with m.If(go & tile_first):
             m.d.sync += gap.eq(3)
-            if config.run_time is not None:
+            if config.passes:
                 # bits that straddle two words are written a cycle later than others: a pass, which
                 # waits for no constants, starts its sweeps PASS_SWEEP cycles apart
                 with m.If(map_pass):
@@ -173,7 +174,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             weights_ok.eq(
                 Mux(step.stem, self.i_ready_s, Mux(step.dense, self.i_ready_d, self.i_ready_x))
-                | map_pass
+                | map_pass | from_map
             ),
             go.eq(
                 running
@@ -181,7 +182,7 @@ class Sequencer(wiring.Component):
                                   & (gap == 0)))
             ),
             self.o_take_x.eq(go & tile_first & ~step.dense & ~map_pass),
-            self.o_take_d.eq(go & tile_first & step.dense & ~step.stem),
+            self.o_take_d.eq(go & tile_first & step.dense & ~step.stem & ~from_map),
             self.o_take_c.eq(go & tile_first & ig_last & ~map_pass),
         ]
 
@@ -194,7 +195,7 @@ class Sequencer(wiring.Component):
         if config.stem is None:
             # the last of an even number of issues needs no word: it would lie past the row's end
             past = j_last & j[0] & ~step.stride2
-            reads = go & new & ~past & step.dense & ~step.from_x
+            reads = go & new & ~past & step.dense & ~step.from_x & ~from_map
             above, below = row == 0, row + 1 >= step.h_in
             for bank in range(ROW_BANKS):
                 lowest = top == (bank + 1) % ROW_BANKS
@@ -229,7 +230,7 @@ class Sequencer(wiring.Component):
                 issue.image_first.eq((j == 0) & (y == 0) & ig_last),
                 issue.image_last.eq(j_last & rows_last & ig_last),
             ]
-        if config.run_time is not None:
+        if config.passes:
             m.d.sync += issue.passing.eq(go & map_pass)
         for bank in range(ROW_BANKS):
             m.d.sync += self.o_row_addr[bank].eq(plane + row_off[bank] + word_now)

@@ -12,6 +12,7 @@ from .common import AddressWalker, DelayLine, Ram
 from .config import IMAGE_TAPS, PIXEL_BITS, STREAM_BITS, STREAM_KINDS, EngineConfig
 from .constants import LANE_STAGES, ConstantLoader
 from .dense import DenseArray
+from .gain import Branch, Products, join_branch, join_vectors, map_sums
 from .image import ImageMemory
 from .lane import STAGE, Lane
 from .loader import WeightLoader
@@ -19,6 +20,7 @@ from .map_pass import MapPass, clamp_limits, join_pass
 from .max_pool import MaxPool, join_pool
 from .result import ResultScan
 from .sequencer import Sequencer, issue_layout
+from .sigmoid import SigmoidUnit
 from .stem import Stem
 from .weight_stream import WeightStream
 from .window import Window
@@ -46,17 +48,20 @@ class Timing:
         self.issue_to_x = self.window + xnor.latency
         self.issue_to_d = self.dense_in + dense.latency
         longest = max(self.issue_to_x, self.issue_to_d)
-        tail = max(XMap.WRITE_LATENCY, 1 + BitMap.WRITE_LATENCY)
+        tail, sigmoid = max(XMap.WRITE_LATENCY, 1 + BitMap.WRITE_LATENCY), 0
+        if config.gains is not None:
+            tail = max(tail, Products.LATENCY + Branch.WRITE_LATENCY)
+            sigmoid = SigmoidUnit.GAIN_LATENCY
         self.drain = longest + 2 + lane_module.LATENCY + tail + 2
         if config.max_pool:
             self.drain += MaxPool.LATENCY
         # of a pass over a map, and of a step whose results pass the sigmoid
         self.drains = (MapPass.LATENCY + 1 + BitMap.WRITE_LATENCY + 2,
-                       self.drain - tail + config.lanes + XMap.WRITE_LATENCY)
+                       self.drain - tail + config.lanes + XMap.WRITE_LATENCY + sigmoid)
         self.swap_x, self.guard_x = 1 + self.window, xnor.swap_guard
         self.swap_d, self.guard_d = 1 + self.dense_in, dense.swap_guard
         last = STAGE["threshold"]
-        if config.run_time is not None:
+        if config.passes:
             last = STAGE["bias" if config.rprelu == "none" else "act_bias"]
         if config.max_pool:
             last = lane_module.LATENCY
@@ -146,7 +151,7 @@ class Engine(wiring.Component):
             loader.i_take_d.eq(seq.o_take_d),
             constants.i_take.eq(seq.o_take_c),
             constants.i_setup.eq(
-                seq.o_setup if config.run_time is None else seq.o_setup & ~step.map_pass
+                seq.o_setup & ~step.map_pass if config.passes else seq.o_setup
             ),
             constants.i_address.eq(step.const_addr),
             constants.i_streamed.eq(step.const_streamed),
@@ -156,10 +161,15 @@ class Engine(wiring.Component):
             self._weight_stream(m, loader, constants)
 
         sums = self._arrays(m, platform, seq, issue, image, bitmap, xmap, loader)
+        others, branch = [], None  # sums that come in the place of the dense array's, and when
         if config.stem is not None:
-            sums.append(self._stem(m, seq, issue))
-        acc, at = self._partial_sums(m, step, issue, sums)
-        self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result)
+            others.append((step.stem, self._stem(m, seq, issue)))
+        if config.gains is not None:
+            m.submodules.branch = branch = Branch(config)
+            words = map_sums(m, config, seq, issue, timing.issue_to_d, xmap, branch, constants)
+            others.append((step.from_map, words))
+        acc, at = self._partial_sums(m, step, issue, sums, others)
+        self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch)
         self._frame(m, step, seq, result)
         return m
 
@@ -296,11 +306,16 @@ class Engine(wiring.Component):
         line = issue[timing.dense_in]
         m.d.comb += [
             dense.i_x.eq(dense_x),
-            dense.i_swap.eq(line.valid & line.tile_first & step.dense & ~step.stem),
+            dense.i_swap.eq(line.valid & line.tile_first & step.dense & ~step.stem
+                            & ~self._weightless(step)),
             dense.i_load.eq(loader.o_load_d),
             dense.i_weights.eq(loader.o_weights_d),
         ]
         return [xnor.o_sum, dense.o_sum]
+
+    def _weightless(self, step):
+        """Whether sums are stored values."""
+        return step.from_map if self.config.gains is not None else Const(0)
 
     def _image_taps(self, m, step, image_window, ig):
         """First layer: pixels relative to the mean colour, K of 27 taps at a time (index t*K+i)."""
@@ -334,7 +349,7 @@ class Engine(wiring.Component):
                 result.append(selected.as_signed())
         return result
 
-    def _partial_sums(self, m, step, issue, sums):
+    def _partial_sums(self, m, step, issue, sums, others):
         """Accumulate over input groups; returns accumulators and the controls beside them.
 
         The controls are a delay line whose tap 0 accompanies the arrays' sums; accumulators are
@@ -360,8 +375,9 @@ class Engine(wiring.Component):
         incoming = Signal(layout, reset_less=True)
         before, acc = Signal(layout), Signal(layout, reset_less=True)
         for i in range(n):
-            xnor, dense, *stem = (source[i] for source in sums)
-            multi_bit = Mux(step.stem, stem[0], dense) if stem else dense
+            xnor, multi_bit = (source[i] for source in sums)
+            for here, source in others:
+                multi_bit = Mux(here, source[i], multi_bit)
             m.d.sync += [
                 incoming[i].eq(Mux(step.dense, multi_bit, xnor)),
                 acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
@@ -376,7 +392,7 @@ class Engine(wiring.Component):
         ]
         return acc, at
 
-    def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result):
+    def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch):
         config, step = self.config, seq.o_step
         p, t, f = config.lanes, config.pixels, config.feature_bits
         swap = Signal()
@@ -385,6 +401,7 @@ class Engine(wiring.Component):
         m.d.comb += constants.i_swap.eq(Cat(swaps[n] for n in range(LANE_STAGES)))
 
         stored = Signal(data.ArrayLayout(signed(f), p * t))
+        early = Signal.like(stored)  # before the activation
         # lanes lie all over the device, the memory's columns too: a register halfway
         residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
         bits = Signal(p * t)
@@ -406,8 +423,10 @@ class Engine(wiring.Component):
                     unit.i_constants.eq(constants.o_active[lane]),
                     stored[i].eq(unit.o_x),
                 ]
-                if config.run_time is None:
+                if not config.passes:
                     m.d.comb += bits[i].eq(unit.o_bit)
+                if config.gains is not None:
+                    m.d.comb += early[i].eq(unit.o_early)
                 if limits:
                     m.d.comb += [unit.i_lo.eq(limits[0]), unit.i_hi.eq(limits[1])]
                 m.submodules[f"lane{lane}_{pixel}"] = leaf(unit, platform)
@@ -433,11 +452,15 @@ class Engine(wiring.Component):
         if config.max_pool:
             falls = Cat(constants.o_active[lane].falls for lane in range(p))
             stored, s = join_pool(m, config, step, stored, s, falls)
-        made = stored
-        reader = walker("reader", stage(read_at), step.f_read)
+        made, residual_at, wanted = stored, stage, step.residual
+        if branch is not None:
+            residual_at = join_branch(m, config, seq, branch, stored, residual, stage)
+            wanted = step.residual | (step.product if config.gains.product_shifts else 0)
+            made = join_vectors(m, config, step, stored, early, constants, xmap)
+        reader = walker("reader", residual_at(read_at), step.f_read)
         writer = walker("writer", s, step.f_write)
-        reads = (reader.valid & step.residual, reader.addr)
-        if config.run_time is not None:
+        reads = (reader.valid & wanted, reader.addr)
+        if config.passes:
             unit, reads, made, s, after = join_pass(
                 m, config, seq, issue, xmap, residual, (reads, stored, s, after)
             )

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .common import AddressWalker, DelayLine, Ram
 from .config import EngineConfig
+from .gain_config import GAIN_BITS
 from .lane import saturate
 from .sigmoid import SigmoidUnit
 
@@ -39,12 +40,15 @@ class XMap(wiring.Component):
         What is read, or written by MAP, is a vector; which table the sigmoid uses.
     i_pass, i_pass_addr : In, o_vector : Out(ArrayLayout(signed(feature_bits), P)), likewise
         Read a vector for a pass; the one read, READ_LATENCY cycles later.
+    i_sum, i_sum_addr, i_sum_x, i_gains : In, with gains
+        Channel sums of values of their own are stored beside what the mode says; constants of the
+        lanes that make gains of sigmoids.
     i_read, i_read_addr, i_slice : In
         Dense side: read word ``i_read_addr`` of every bank.
     o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
         READ_LATENCY cycles after ``i_read`` (which takes the shared memory as long, too).
 
-    Latency: stored 6 cycles after ``i_x``; a sigmoid P + 6.
+    Latency: stored 6 cycles after ``i_x``; a sigmoid P + 6, a gain P + 10.
     """
 
     WRITE_LATENCY = 6
@@ -67,7 +71,14 @@ class XMap(wiring.Component):
                 "i_table": In(config.step_layout["sigmoid"].shape),
                 "i_pass": In(1),
                 "i_pass_addr": In(address),
-                "o_vector": Out(data.ArrayLayout(signed(f), p)),
+                "o_vector": Out(data.ArrayLayout(signed(config.run_time.vector_bits(f)), p)),
+            }
+        if config.gains is not None:
+            run_time |= {
+                "i_sum": In(1),
+                "i_sum_addr": In(config.step_layout["sum_write"].shape),
+                "i_sum_x": In(data.ArrayLayout(signed(f), p * t)),
+                "i_gains": In(data.ArrayLayout(signed(GAIN_BITS), p)),
             }
         super().__init__(
             (shared if config.shared_x else {})
@@ -121,8 +132,9 @@ class XMap(wiring.Component):
                     m.d.sync += [
                         valid.eq(pooled_valid), first.eq(pooled_first), value.eq(pooled)
                     ]
-            with m.Case(XMode.SUM):
-                m.d.sync += [valid.eq(total_valid), first.eq(total_first), value.eq(total)]
+            if config.gains is None:
+                with m.Case(XMode.SUM):
+                    m.d.sync += [valid.eq(total_valid), first.eq(total_first), value.eq(total)]
             if config.sampled:
                 with m.Case(XMode.SAMPLE):
                     m.d.sync += [
@@ -134,7 +146,7 @@ class XMap(wiring.Component):
             if config.run_time is not None:
                 with m.Case(XMode.SIGMOID):
                     m.d.sync += [valid.eq(sigmoid.o_valid), first.eq(1)]
-                    for lane in range(config.lanes):
+                    for lane in range(config.lanes if config.gains is None else 0):
                         m.d.sync += value[lane * config.pixels].eq(sigmoid.o_y[lane])
             with m.Default():
                 m.d.sync += valid.eq(0)
@@ -166,7 +178,8 @@ class XMap(wiring.Component):
                 m.d.sync += [read_en.eq(1), read_addr.eq(self.i_pass_addr)]
         vector = Const(0)
         if config.run_time is not None:
-            vector = self._vectors(m, valid, walker.addr, value, read_en, read_addr)
+            write = self._vector_word(m, valid, walker.addr, value, sigmoid, total, total_valid)
+            vector = self._vectors(m, write, read_en, read_addr)
         if config.shared_x:
             m.d.comb += [
                 self.o_w_en.eq(valid & ~vector),
@@ -208,21 +221,42 @@ class XMap(wiring.Component):
                                 found = Mux(self.i_vector, self.o_vector[lane], found)
                             m.d.comb += self.o_x[pixel * k + c].eq(found)
 
-    def _vectors(self, m, valid, address, value, read_en, read_addr):
-        """The vector memory; returns whether what is written now is a vector."""
-        config = self._config
-        width, depth = config.memories()["vectors"]
+    def _vector_word(self, m, valid, address, value, sigmoid, total, total_valid):
+        """What is written to the vectors: (enable, address, word, whether it is the mode's)."""
+        config, mode = self._config, self.i_mode
+        ours = [value[lane * config.pixels] for lane in range(config.lanes)]
+        vector = Signal()
+        m.d.comb += vector.eq(Mux(mode == XMode.MAP, self.i_vector,
+                                  (mode == XMode.SUM) | (mode == XMode.SIGMOID)))
+        if config.gains is None:
+            return valid & vector, address, Cat(ours), vector
+        bits = config.run_time.vector_bits(config.feature_bits)
+        gains = Signal.like(sigmoid.o_y, reset_less=True)
+        sum_addr = Signal.like(self.i_sum_addr)
+        word = Signal(bits * config.lanes)
+        m.d.sync += gains.eq(sigmoid.o_y)
+        with m.If(total_valid):
+            m.d.sync += sum_addr.eq(sum_addr + 1)
+        with m.If(self.i_setup):
+            m.d.sync += sum_addr.eq(self.i_sum_addr)
+        for lane in range(config.lanes):
+            mine = word[bits * lane : bits * (lane + 1)]
+            small = Mux(total_valid, total[lane * config.pixels], ours[lane]).as_signed()
+            m.d.comb += mine.eq(Mux(mode == XMode.SIGMOID, gains[lane], small))
+        enable = (valid & vector) | total_valid
+        return enable, Mux(total_valid, sum_addr, address), word, vector
+
+    def _vectors(self, m, write, read_en, read_addr):
+        """The vector memory; returns whether what the mode writes now is a vector."""
+        width, depth = self._config.memories()["vectors"]
         m.submodules.vectors = ram = Ram(
             name="vectors", width=width, depth=depth, registered=True
         )
-        vector = Signal()
-        mode = self.i_mode
+        enable, address, word, vector = write
         m.d.comb += [
-            vector.eq(Mux(mode == XMode.MAP, self.i_vector,
-                          (mode == XMode.SUM) | (mode == XMode.SIGMOID))),
-            ram.w_en.eq(valid & vector),
+            ram.w_en.eq(enable),
             ram.w_addr.eq(address),
-            ram.w_data.eq(Cat(value[lane * config.pixels] for lane in range(config.lanes))),
+            ram.w_data.eq(word),
             ram.r_en.eq(read_en),
             ram.r_addr.eq(read_addr),
             self.o_vector.eq(ram.r_data),
@@ -240,6 +274,8 @@ class XMap(wiring.Component):
             unit.i_valid.eq(self.i_valid & self.i_inside & (self.i_mode == XMode.SIGMOID)),
             unit.i_x.eq(Cat(self.i_x[lane * t] for lane in range(p))),
         ]
+        if config.gains is not None:
+            m.d.comb += unit.i_gains.eq(self.i_gains)
         return unit
 
     def _pairs(self, m, sampling):
@@ -323,7 +359,10 @@ class XMap(wiring.Component):
         valid1, first1, last1, last2, last3 = (Signal(name=n) for n in
                                                ("valid1", "first1", "last1", "last2", "last3"))
         active = Signal()
-        m.d.comb += active.eq(self.i_valid & (self.i_mode == XMode.SUM))
+        wanted, x = self.i_mode == XMode.SUM, self.i_x
+        if config.gains is not None:
+            wanted, x = self.i_sum, self.i_sum_x
+        m.d.comb += active.eq(self.i_valid & wanted)
         first, last = self.i_first, self.i_last
         if config.batch > 1:
             first, last = self.i_image_first, self.i_image_last
@@ -344,7 +383,7 @@ class XMap(wiring.Component):
             parts = []
             for i in range(t):
                 part = Signal(signed(f), name=f"part{lane}_{i}")
-                m.d.comb += part.eq(Mux(self.i_pixel_valid[i], self.i_x[lane * t + i], 0))
+                m.d.comb += part.eq(Mux(self.i_pixel_valid[i], x[lane * t + i], 0))
                 parts.append(part)
             group = Signal(signed(f + t - 1 if t > 1 else f), name=f"group{lane}",
                            reset_less=True)

@@ -1,0 +1,32 @@
+"""What a step has in its descriptor where maps get gains of the image."""
+
+from rtl_gen.engine.config import EngineConfig
+
+from .gain_layers import GainLayer
+from .geometry import Geometry
+from .placement import Placement
+
+__all__ = ["gain_fields"]
+
+
+def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
+                placement: Placement) -> dict[str, int]:
+    """Fields of ``layer``'s only step beside those of any layer; whole maps of one image."""
+    f = {"x_early": int(layer.x_early)}
+    if layer.sums:
+        f |= {"sum": 1, "sum_early": int(layer.sum_early),
+              "sum_write": placement.x[layer.sums] + layer.at // config.lanes,
+              "gsum": config.gsum_shifts.index(layer.sum_op.shift)}
+    if layer.weightless:
+        f["from_map"] = 1
+    if layer.other:
+        f |= {"mix": 1, "x_addr": placement.x[layer.source], "x_step": placement.x[layer.other]}
+    if layer.gains:
+        f |= {"x_addr": placement.x[layer.gains], "b_addr": placement.branch[layer.source]}
+    if layer.in_branch:
+        f |= {"b_store": 1, "b_addr": placement.branch[layer.value],
+              "f_step": geo.height * geo.n_x_map}
+    if layer.product:
+        shift = config.gains.product_shifts.index(layer.product.shift)
+        f |= {"residual": 0, "product": 1, "product_shift": shift}
+    return f

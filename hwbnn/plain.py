@@ -1,0 +1,36 @@
+"""What a layer lacks that has nothing to do with gains of the image (see gain_layers)."""
+
+from .ops.int_ops import GlobalSum
+
+__all__ = ["Plain"]
+
+
+class Plain:
+    """Attributes of every layer, as most have them.
+
+    ``sums`` names the channel sums stored beside its map (``sum_op``; ``sum_early``: of values
+    before the activation), ``in_branch`` says that its map waits for gains, ``product`` is the
+    multiplication by the residual before. ``weightless`` layers compute with stored values:
+    ``gains`` names the vector that multiplies the map ``source``; ``other`` the vector that is
+    mixed with ``source``. ``second`` holds lane constants for mixed vectors and for gains.
+    ``at`` is the first channel of its results in a map of ``joint`` channels.
+    """
+
+    sums = sum_op = product = gains = other = second = None
+    sum_early = x_early = in_branch = weightless = False
+    at = 0
+
+    @property
+    def joint(self) -> int:
+        """Channels of the map that its results are part of."""
+        return self.out_shape[0]
+
+    @property
+    def summed(self) -> bool:
+        """Whether it makes channel sums, and thus the whole map in one step."""
+        return self.sums is not None or isinstance(self.x_op, GlobalSum)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Names of what it stores."""
+        return tuple(name for name in (self.value, self.bits, self.x, self.sums) if name)

@@ -1,0 +1,55 @@
+"""Parameters of what an engine has for gains that are computed for every image (BNext)."""
+
+import dataclasses
+
+__all__ = ["GAIN_BITS", "GainConfig"]
+
+GAIN_BITS = 18  # of a scaled gain: a factor of a multiplier
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GainConfig:
+    """A memory of maps that wait for their gains, steps that apply them, products of two maps.
+
+    Parameters
+    ----------
+    shift : int
+        Of a product of a constant and a sigmoid, which is the gain applied.
+    product_shifts : tuple of int
+        Shifts of an element product of two maps that a step selects from; empty where none is made.
+    branch_depth : int
+        Words of the memory of maps that wait, P channels of T pixels each.
+    """
+
+    shift: int = 16
+    product_shifts: tuple[int, ...] = ()
+    branch_depth: int = 64
+
+    def __post_init__(self):
+        if self.shift < 1 or min(self.product_shifts, default=0) < 0:
+            raise ValueError("the shift of gains must be 1 or more, those of products 0 or more")
+        if self.branch_depth < 2:
+            raise ValueError(f"maps that wait need words, not {self.branch_depth}")
+
+    def fields(self, address_bits: int) -> dict[str, int]:
+        """What a step has beside the fields of steps without gains: name -> bits.
+
+        ``address_bits`` are those of the vector memory.
+        """
+        fields = {
+            "from_map": 1,  # sums are stored values: of a map that waits, or of vectors to mix
+            "mix": 1,  # of two vectors, else of a map; its gains are a vector
+            "x_early": 1,  # the dense input is made of values before their activation
+            "sum": 1,  # channel sums are stored, too
+            "sum_early": 1,  # of values before their activation
+            "sum_write": address_bits,
+            "b_store": 1,  # results go to the memory of maps that wait
+            "b_addr": max(1, (self.branch_depth - 1).bit_length()),
+        }
+        if self.product_shifts:
+            shifts = len(self.product_shifts)
+            fields |= {
+                "product": 1,  # results are multiplied by the residual, not added to it
+                "product_shift": max(1, (shifts - 1).bit_length()),
+            }
+        return fields
