@@ -24,6 +24,8 @@ BASE = 4225.0
 STEM_COMB, STEM_FF, STEM_CORRECTIONS = 6564.0, 9066, 6
 STEM_PER_LOGIC_PAIR = 300.0
 STREAM_COMB = 1000.0  # SDRAM controller, weight stream
+# of a lane with gains of the image, and of a product of two maps behind it (counts of the units)
+GAIN_COMB, GAIN_FF, PRODUCT_COMB, PRODUCT_FF = 150.0, 250, 80.0, 52
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,11 @@ def estimate(config: EngineConfig) -> Resources:
         ebr_blocks(width, depth) for width, depth in config.memories().values()
     )
     dsp = config.dense_macs + per_lane_dsp * lanes
+    if config.gains is not None:
+        products = lanes * bool(config.gains.product_shifts)
+        comb += GAIN_COMB * lanes + PRODUCT_COMB * products
+        ff += GAIN_FF * lanes + PRODUCT_FF * products
+        dsp += config.lanes + products + 1  # second gains, products, gains of sigmoids
     if config.stem is not None:
         stem = config.stem
         comb += STEM_COMB + STEM_PER_LOGIC_PAIR * stem.logic_pairs

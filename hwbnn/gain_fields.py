@@ -19,6 +19,8 @@ def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
               "gsum": config.gsum_shifts.index(layer.sum_op.shift)}
     if layer.weightless:
         f["from_map"] = 1
+    if layer.again:
+        f["mix"] = 1  # of two vectors, whichever, with gains of 0
     if layer.other:
         f |= {"mix": 1, "x_addr": placement.x[layer.source], "x_step": placement.x[layer.other]}
     if layer.gains:

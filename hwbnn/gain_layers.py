@@ -18,6 +18,7 @@ __all__ = ["GainLayer", "extract_gain_layers", "has_gains"]
 class GainLayer(Layer):
     """A Layer of such a network; see `Plain` for its own attributes.
 
+    ``again`` says that it makes bits of the stored map ``residual``, which has others, too.
     ``value`` is the result behind the activation, and behind the product where there is one.
     Bits are made of the value before the activation. ``of`` is 0 or the channels of the map that
     its results are part of.
@@ -32,12 +33,13 @@ class GainLayer(Layer):
     gains: str | None = None
     other: str | None = None
     second: np.ndarray | None = None
+    again: bool = False
     at: int = 0
     of: int = 0
 
     @property
     def weightless(self) -> bool:
-        return self.gains is not None or self.other is not None
+        return self.again or self.gains is not None or self.other is not None
 
     @property
     def joint(self) -> int:
@@ -90,7 +92,14 @@ class _Finder:
             return [self._conv(node)]
         if isinstance(node.op, J.Mix):
             return [self._mix(node)]
-        return [self._gain(node)] if isinstance(node.op, J.GainAffine) else []
+        if isinstance(node.op, J.GainAffine):
+            return [self._gain(node)]
+        again = isinstance(node.op, I.Threshold) and node is not self._first_bits(node.inputs[0])
+        return [self._again(node)] if again else []
+
+    def _first_bits(self, name: str) -> Node | None:
+        """The comparison of a map that the layer makes which makes the map."""
+        return next((n for n in self.consumers[name] if isinstance(n.op, I.Threshold)), None)
 
     def _only(self, name: str, *kinds) -> Node:
         """The single consumer of ``name``, which must be of ``kinds``."""
@@ -129,6 +138,25 @@ class _Finder:
         return self._layer(node, affine, source, value, gains=gains, residual=residual,
                            residual_channels=len(op.bias))
 
+    def _again(self, node: Node) -> GainLayer:
+        """More bits of a map: nothing, plus the map as a residual, compared again."""
+        source = node.inputs[0]
+        shape, none = self.types[source].shape, np.zeros(len(node.op.thr), dtype=np.int64)
+        if any(isinstance(n.op, I.RPReLU | I.ShiftRPReLU) for n in self.consumers[source]):
+            raise UnsupportedError("a map that is binarised twice before an activation has no step",
+                                   where=node.source or node.name)
+        before = self.graph[source]
+        while not isinstance(before.op, I.Affine | J.GainAffine):  # its shift is on the menu
+            before = self.graph[before.inputs[0]]
+        affine = I.Affine(none, none, before.op.shift, self.types[source].frac, 0)
+        return GainLayer(
+            conv=node, affine=affine, source=source,
+            value=f"{node.name}.map", residual=source, act=None, bits=node.name, threshold=node.op,
+            x=None, x_op=None, stored=False, in_shape=shape, conv_shape=shape, out_shape=shape,
+            is_output=False, grouped=grouped_bits(node, self.consumers),
+            residual_channels=shape[0], again=True, second=none,
+        )
+
     def _layer(self, node: Node, affine, source: str, value: str, **more) -> GainLayer:
         """A layer up to its saturated ``value``, and what becomes of that."""
         types, where = self.types, node.source or node.name
@@ -148,8 +176,9 @@ class _Finder:
                 parts["act"] = _cut(op, channels)
                 late = self._only(reader.name, I.Saturate).name
             elif isinstance(op, I.Threshold):
-                if parts["bits"]:
-                    raise UnsupportedError("a map may be binarised once", where=reader.name)
+                if reader is not self._first_bits(joint):
+                    parts["stored"] = True  # for an own step
+                    continue
                 parts |= {"bits": reader.name, "threshold": I.Threshold(op.thr[channels]),
                           "grouped": grouped_bits(reader, self.consumers)}
         clamp = self.consumers[late][0] if len(self.consumers[late]) == 1 else None
@@ -157,7 +186,7 @@ class _Finder:
             parts["clamp"], late = clamp.op, clamp.name
             if parts["act"]:
                 raise UnsupportedError("an activation before a clamp has no step", where=where)
-        parts |= {"value": late, "stored": late == self.graph.output}
+        parts |= {"value": late, "stored": late == self.graph.output or "stored" in parts}
         for name in dict.fromkeys((joint, late)):
             for reader in self.consumers[name]:
                 self._reader(reader, name, late, parts, where)

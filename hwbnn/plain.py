@@ -17,7 +17,7 @@ class Plain:
     """
 
     sums = sum_op = product = gains = other = second = None
-    sum_early = x_early = in_branch = weightless = False
+    sum_early = x_early = in_branch = weightless = again = False
     at = 0
 
     @property

@@ -170,6 +170,9 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
             cycles += geo.n_og * max(groups, 4) + 20
             continue
         cycles += max(geo.tiles * sweep, geo.n_og * (shape.lanes * 4 + 24)) + 60
+        if layer.weightless:
+            constants += geo.n_og * shape.lanes * 4
+            continue
         if layer.binary:
             weights += geo.tiles * shape.lanes
         else:
@@ -177,9 +180,14 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
         constants += geo.n_og * shape.lanes * 4
         if geo.n_ig > 1 and geo.n_x > 512:
             return None
-    c = program.config
+    c, run_time = program.config, program.config.run_time
+    if c.gains is not None:
+        depth = max(16, round(c.gains.branch_depth * scale))
+        run_time = dataclasses.replace(
+            run_time, gains=dataclasses.replace(c.gains, branch_depth=depth))
     config = dataclasses.replace(
         config,
+        run_time=run_time,
         weight_depth=max(16, weights), dense_weight_depth=max(16, dense_weights),
         const_depth=max(16, constants),
         feature_depth=max(16, round(c.feature_depth * scale)),

@@ -122,6 +122,8 @@ def _machine_text(config) -> str:
     more = ""
     if config.stem is not None:
         more += f" Stem: {config.stem.macs} multiplications a cycle, two on each multiplier."
+    if config.gains is not None:
+        more += " Maps wait in a memory of their own for gains of the image."
     if config.streams:
         more += " Weights are streamed from SDRAM."
     if config.overlap:
@@ -148,7 +150,7 @@ def _batch_text(program: Program) -> str:
 def _step_words(program: Program) -> dict[str, int]:
     """Words of weight memory that each step's layer takes."""
     lanes = program.config.lanes
-    return {step.name: 0 if step.layer.map_pass else step.of_og * step.n_ig * lanes
+    return {step.name: 0 if step.layer.map_pass or step.layer.weightless else step.of_og * step.n_ig * lanes
             for step in program.steps}
 
 

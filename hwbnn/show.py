@@ -35,6 +35,10 @@ def checked(found) -> str:
             table.add(layer.node.source or layer.name, "pass over the map",
                       _shape(layer.in_shape), _shape(layer.out_shape), 0, _then(layer))
             continue
+        if layer.weightless:
+            table.add(layer.conv.source or layer.name, _of_gain(layer), _shape(layer.in_shape),
+                      _shape(layer.out_shape), 0, _then(layer))
+            continue
         op = layer.conv.op
         what = f"{op.weight.shape[2]}x{op.weight.shape[2]}"
         if layer.binary:
@@ -62,6 +66,13 @@ def _shape(shape) -> str:
     return "x".join(map(str, shape))
 
 
+def _of_gain(layer) -> str:
+    """What a step without weights does."""
+    if layer.again:
+        return "the map again"
+    return "mix of two vectors" if layer.other else "gains of the image"
+
+
 def _then(layer) -> str:
     if layer.map_pass:
         smaller = "2x2 mean" if isinstance(layer.x_op, I.AvgPool2x2) else "every 2nd pixel"
@@ -71,19 +82,21 @@ def _then(layer) -> str:
     parts = ["2x2 max-pool", "affine"] if layer.max_pool else ["affine"]
     if layer.pool is not None:
         parts.append(f"{layer.pool.kernel}x{layer.pool.kernel} max-pool")
-    if layer.residual:
+    if layer.residual and not layer.product:
         parts.append("residual")
     if layer.clamp is not None:
         parts.append("clamp")
     if layer.act is not None:
         parts.append("RPReLU by shifts" if isinstance(layer.act, I.ShiftRPReLU) else "RPReLU")
+    if layer.product:
+        parts.append("times a map")
     if layer.bits:
         parts.append("sign")
     if isinstance(layer.x_op, I.AvgPool2x2):
         parts.append("2x2 mean")
     if isinstance(layer.x_op, EverySecond):
         parts.append("every second pixel")
-    if isinstance(layer.x_op, I.GlobalSum):
+    if isinstance(layer.x_op, I.GlobalSum) or layer.sums:
         parts.append("global mean")
     if isinstance(layer.x_op, J.Sigmoid):
         parts.append("sigmoid")

@@ -2,17 +2,11 @@
 
 from .errors import UnsupportedError
 from .ir import Graph
-from .ops import int_gain as J
 from .ops.int_levels import MinMax
 
 __all__ = ["refuse_unbuilt"]
 
 WHAT = {
-    J.Mix: "an SE gain, which each image decides from the whole map,",
-    J.ScaledGain: "a gain that each image decides",
-    J.GainAffine: "a gain that each image decides",
-    J.Product: "the product of two maps",
-    J.Concat: "maps put behind one another",
     MinMax: "a quantiser whose range each image decides",
 }
 

@@ -175,7 +175,7 @@ def _layers(doc: dict) -> Section | None:
                          for rows in (barrier, doc["layers"]))
         section.text.append(
             f"Barrier: {len(barrier)} steps between a map and its bits (dense layers on its "
-            f"channel means, the pass that compares it with their result) take {cycles:,} of "
+            f"channel means, and what applies their result to the map) take {cycles:,} of "
             f"{whole:,} cycles, {100 * cycles / whole:.1f} % (estimate).")
     return section
 

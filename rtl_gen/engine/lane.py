@@ -75,7 +75,7 @@ class Lane(wiring.Component):
                 "i_acc": In(signed(config.acc_bits)),
                 "i_dense": In(1),
                 "i_prescale": In(3),
-                "i_shift": In(3),
+                "i_shift": In(max(3, (len(config.affine_shifts) - 1).bit_length())),
                 "i_residual_on": In(1),
                 "i_row_class": In(2),
                 "i_col_class": In(2),
