@@ -1,0 +1,99 @@
+"""Networks with gains of each image: hardware equals the golden executor, cycles too."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hwbnn.errors import DoesNotFit
+from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.schedule import schedule
+from hwbnn.shape import Shape, general_purpose, on_machine
+from hwbnn.stages import compare_cycles
+from rtl_gen.engine.gain_config import GainConfig
+from rtl_gen.engine.run_time_config import RunTimeConfig
+from sim.network import build_simulator, simulate
+from sim.random_gains import random_gains
+
+NETWORKS = 8  # a machine
+FRAMES = 2
+# with and without 1x1 convolutions, lanes that straddle channel words, two pixels a word
+MACHINES = {
+    "S8-P4-T1-K4-mobile": (Shape(8, 4, 1, 4), "multiplier", True),
+}
+MORE = {
+    "S8-P3-T2-K3": (Shape(8, 3, 2, 3), "shift", False),
+    "S16-P8-T1-K8-mobile": (Shape(16, 8, 1, 8), "multiplier", True),
+    "S8-P16-T1-K8": (Shape(8, 16, 1, 8), "multiplier", False),
+    "S8-P4-T2-K2-mobile": (Shape(8, 4, 2, 2), "shift", True),
+    "S16-P4-T4-K2": (Shape(16, 4, 4, 2), "multiplier", False),
+}
+EXPECTED = {"sum": 8, "product": 8, "halved sum": 4, "halved product": 4, "real": 4, "two": 6,
+            "sum of shortcut": 6, "1x1": 6, "3x3": 20}
+
+
+def machine(name):
+    shape, rprelu, mobile = (MACHINES | MORE)[name]
+    run_time = RunTimeConfig(vector_depth=128, entries=1024, shift=5, fracs=(16,), gains=GainConfig(
+        product_shifts=tuple(range(6, 18)), branch_depth=512))
+    return general_purpose(shape, rprelu=rprelu, run_time=run_time, mobile=mobile)
+
+
+def networks(name):
+    """(seed, graph, program, images, features) of the machine's networks; the same ones always."""
+    config = machine(name)
+    base = 1000 * list(MACHINES | MORE).index(name)
+    count = 0
+    for seed in range(base, base + 1000):
+        if count == NETWORKS:
+            return
+        rng = np.random.default_rng(seed)
+        step = config.lanes if rng.random() < 0.6 else 1
+        drawn = random_gains(rng, pointwise=config.pointwise, step=step)
+        _c, h, w = drawn.graph["image"].op.shape
+        images = rng.integers(0, 256, (FRAMES, h, w, 3), dtype=np.uint8)
+        _folded, graph = lower_to_integers(drawn.graph, images, Numeric(rprelu=config.rprelu))
+        try:
+            program = on_machine(graph, config)
+        except DoesNotFit:
+            continue
+        count += 1
+        yield seed, graph, program, images, drawn.features
+
+
+def check(name):
+    simulator = build_simulator(machine(name))
+    count = 0
+    for seed, graph, program, images, _features in networks(name):
+        stall = 0.2 if seed % 4 == 0 else 0.0
+        try:
+            run = simulate(program, graph, images, simulator=simulator, seed=seed, stall=stall)
+            predicted = schedule(program, frames=FRAMES)
+            if stall:  # frames start late
+                assert run.cycles == predicted.frames
+            else:
+                compare_cycles(predicted, run)
+        except (Exception, SystemExit) as error:
+            error.add_note(f"machine {name}, network seed {seed}")
+            raise
+        count += 1
+    assert count == NETWORKS
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_hardware_equals_golden(name):
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE)
+def test_more_machines(name):
+    check(name)
+
+
+def test_coverage():
+    seen = Counter()
+    for name in MACHINES | MORE:
+        for _seed, _graph, _program, _images, features in networks(name):
+            seen.update(features)
+    assert {k: seen[k] for k, least in EXPECTED.items() if seen[k] < least} == {}
