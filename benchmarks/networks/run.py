@@ -24,8 +24,11 @@ NAMES = (
       for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
     "ab-reactnet-34-in", "ab-reactnet-a-c10",
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
+    "bnext-18-c10", "bnext-t-c10",
 )
-OPTIONS = ("--board", "ulx3s", "--feature-bits", "11", "--max-luts", "45000")
+OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
+BITS = 11  # of maps
+MORE_BITS = {"bnext-18-c10": 16, "bnext-t-c10": 16}  # where narrow ones cost agreement, and it fits
 
 
 def hwbnn(*arguments: str) -> float:
@@ -45,7 +48,8 @@ def measure(name: str, work: Path, frames: int, batch: int) -> dict:
     checkpoint, out = work / f"{name}.pth", work / entry(name, batch).replace(" ", "-")
     if not checkpoint.exists():
         hwbnn("models", "synth", name, "-o", str(checkpoint))
-    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--frames", str(frames * batch),
+    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--feature-bits",
+                    str(MORE_BITS.get(name, BITS)), "--frames", str(frames * batch),
                     "--batch", str(batch), "--stop-after", "verify", "-o", str(out))
     report = json.loads((out / "report.json").read_text())
     verify = json.loads((out / "sim" / "verify.json").read_text())

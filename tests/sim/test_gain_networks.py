@@ -15,13 +15,14 @@ from rtl_gen.engine.run_time_config import RunTimeConfig
 from sim.network import build_simulator, simulate
 from sim.random_gains import random_gains
 
-NETWORKS = 8  # a machine
+NETWORKS = 6  # a machine
 FRAMES = 2
 # with and without 1x1 convolutions, lanes that straddle channel words, two pixels a word
 MACHINES = {
-    "S8-P4-T1-K4-mobile": (Shape(8, 4, 1, 4), "multiplier", True),
+    "S4-P2-T1-K2-mobile": (Shape(4, 2, 1, 2), "multiplier", True),
 }
 MORE = {
+    "S8-P4-T1-K4-mobile": (Shape(8, 4, 1, 4), "multiplier", True),
     "S8-P3-T2-K3": (Shape(8, 3, 2, 3), "shift", False),
     "S16-P8-T1-K8-mobile": (Shape(16, 8, 1, 8), "multiplier", True),
     "S8-P16-T1-K8": (Shape(8, 16, 1, 8), "multiplier", False),
@@ -34,8 +35,8 @@ EXPECTED = {"sum": 8, "product": 8, "halved sum": 4, "halved product": 4, "real"
 
 def machine(name):
     shape, rprelu, mobile = (MACHINES | MORE)[name]
-    run_time = RunTimeConfig(vector_depth=128, entries=1024, shift=5, fracs=(16,), gains=GainConfig(
-        product_shifts=tuple(range(6, 18)), branch_depth=512))
+    run_time = RunTimeConfig(vector_depth=256, entries=1024, shift=5, fracs=(16,), gains=GainConfig(
+        product_shifts=tuple(range(6, 18)), branch_depth=1024))
     return general_purpose(shape, rprelu=rprelu, run_time=run_time, mobile=mobile)
 
 
