@@ -14,8 +14,8 @@ from .errors import DoesNotFit
 from .extract import extract
 from .ir import Graph
 from .layers import EverySecond, Layer, graph_input
-from .ops import int_ops as I
 from .ops import int_gain as J
+from .ops import int_ops as I
 from .ops.int_dynamic import SubsamplePad
 from .pack import border_constants, required_bits
 from .program import Program, program
@@ -125,8 +125,8 @@ def _shared_x(layers: list[Layer], shape: Shape) -> bool:
     divides = shape.lanes % shape.dense_inputs == 0
     late = next((layer for layer in layers if layer.map_pass or layer.weightless), None)
     if late is not None and not divides:
-        raise DoesNotFit(f"run-time thresholds and gains need dense inputs that divide the {shape.lanes} "
-                         f"lanes, not {shape.dense_inputs}", where=late.name)
+        raise DoesNotFit("run-time thresholds and gains need dense inputs that divide the "
+                         f"{shape.lanes} lanes, not {shape.dense_inputs}", where=late.name)
     if late is not None:
         return True
     made = {layer.x for layer in layers if layer.x_op is not None}
@@ -290,7 +290,7 @@ def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
     needs, has = run_time_config(layers), config.run_time
     if (needs is None) != (has is None):
         without = "" if needs is None else "no "
-        raise DoesNotFit(f"the engine has {without}run-time thresholds alone", where=where)
+        raise DoesNotFit(f"the engine has {without}thresholds or gains of the image", where=where)
     if needs is None:
         return
     if (needs.gains is None) != (has.gains is None):

@@ -1,4 +1,4 @@
-"""Random networks whose maps get gains of the image, as float graphs, for proofs (BNext's units)."""
+"""Random networks whose maps get gains of the image, as float graphs, for proofs (BNext)."""
 
 import numpy as np
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwbnn import golden, ints
-from hwbnn.errors import UnsupportedError
 from hwbnn.ir import Graph, Node
 from hwbnn.ops import float_dynamic as D
 from hwbnn.ops import float_gain as G
@@ -21,7 +20,6 @@ from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.passes.calibrate import run_float
 from hwbnn.passes.shifts import half, limit_shifts
 from hwbnn.types import IntRange, TensorType
-from hwbnn.unbuilt import refuse_unbuilt
 
 WIDE = st.integers(-(1 << 17), (1 << 17) - 1)
 MAP = TensorType((2, 3, 3), "int", IntRange(-(1 << 15), (1 << 15) - 1), 11)
@@ -244,17 +242,6 @@ def test_statistics_cover_a_product_as_well_as_a_sum():
     assert abs(mean[0] - (a * b).mean()) < 0.01
     assert abs(std[0] / G.TAILS - (a * b).std()) < 0.01
     assert np.abs(a * b).max() < abs(mean[0]) + 6 * std[0]
-
-
-def test_no_hardware_yet_is_said_by_name():
-    _folded, integer = lower_to_integers(*gated())
-    with pytest.raises(UnsupportedError) as caught:
-        refuse_unbuilt(integer)
-    assert str(caught.value) == (
-        "a.mix.sum: an SE gain, which each image decides from the whole map, has no hardware yet; "
-        "hwbnn infer --path int-model runs this network in integers")
-    plain = Graph([Node("image", I.QuantizeInput((3, 4, 4), 6, np.zeros(3, int)))], "image")
-    refuse_unbuilt(plain)
 
 
 def test_few_shifts_are_left_and_change_little():

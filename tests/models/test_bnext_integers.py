@@ -9,6 +9,7 @@ from hwbnn.agreement import agreement
 from hwbnn.bops import binary_layers
 from hwbnn.counts import work
 from hwbnn.errors import CheckpointError, UnsupportedError
+from hwbnn.extract import extract
 from hwbnn.ir import Graph
 from hwbnn.ops import float_gain as G
 from hwbnn.ops import int_dynamic as DI
@@ -17,6 +18,8 @@ from hwbnn.ops import int_ops as I
 from hwbnn.ops.int_levels import MinMax
 from hwbnn.passes import lower_to_integers
 from hwbnn.passes.calibrate import run_float
+from hwbnn.schedule import schedule
+from hwbnn.shape import Shape, derive
 from models import synth
 from models.api import load_network
 from models.bnext import synth as made
@@ -165,23 +168,42 @@ def test_a_map_is_summed_once_for_both_units_that_read_it(settled):
     assert concat.inputs == ("feature.1.FFN_1.add", "feature.1.FFN_2.add")
 
 
-def test_the_engine_refuses_them_by_name(hwbnn_check):
+@pytest.mark.parametrize("name", ["18-cifar", "mobile-cifar", "mobile-imagenet"])
+def test_float_networks_become_steps(settled, name):
+    """Every unit is a convolution, a mix, two dense layers and a step that applies the gains."""
+    network = network_of(settled(name), name)
+    _folded, integer = lower_to_integers(network.graph(), synth.colour_scenes(8, size_of(name), 1))
+    layers = extract(integer)
+    units = len(binary_layers(integer))
+    assert sum(layer.other is not None for layer in layers) == units
+    assert sum(layer.gains is not None for layer in layers) == units
+    assert sum(isinstance(layer.x_op, DI.Sigmoid) for layer in layers) == units
+    twice = [n for n in integer if isinstance(n.op, J.Concat)]
+    assert sum(layer.again for layer in layers) == len(twice)
+    program = derive(integer, Shape(16, 8, 1, 8))
+    assert {step.kind for step in program.steps} == {"binary", "dense", "gain"}
+    planned = schedule(program)
+    barrier = sum(s.cycles for s in planned.steps if s.bound == "barrier")
+    assert 0.05 < barrier / planned.interval < 0.6
+
+
+def test_the_engine_refuses_quantisers_by_name(hwbnn_check):
     assert hwbnn_check == (
-        "net.pth: layer0.0.Attention.se.mix.sum: an SE gain, which each image decides from the "
-        "whole map, has no hardware yet; hwbnn infer --path int-model runs this network in "
-        "integers").removeprefix("net.pth: ")
+        "layer0.0.Attention.se.se.1.levels: a quantiser whose range each image decides has no "
+        "hardware yet; hwbnn infer --path int-model runs this network in integers")
 
 
 @pytest.fixture
 def hwbnn_check(settled, tmp_path):
     """What `api.check` says of a file, and that compiling it stops at the plan, saying the same."""
     path = tmp_path / "net.pth"
-    torch.save(made.wrap(settled("18-cifar")), path)
-    options = api.Options(checkpoint=str(path), board="ulx3s", model={"input_size": "32"})
+    torch.save(made.wrap(settled("18-imagenet-4")), path)
+    options = api.Options(checkpoint=str(path), board="ulx3s",
+                          model={"input_size": "64", "se_bits": "4"})
     with pytest.raises(UnsupportedError) as caught:
         api.check(options)
     images = tmp_path / "images.npz"
-    np.savez(images, x=synth.colour_scenes(2, 32, 5))
+    np.savez(images, x=synth.colour_scenes(2, 64, 5))
     assert len(api.infer(str(path), images, "int-model", options).classes) == 2
     folder = api.compile(options, tmp_path / "out", stop_after="check")
     assert api.read_report(folder)["network"]["family"] == "bnext"

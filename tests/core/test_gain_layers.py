@@ -1,0 +1,119 @@
+"""Layers of networks with gains of the image: what is grouped, placed, scheduled and refused."""
+
+import numpy as np
+import pytest
+
+from hwbnn.errors import DoesNotFit, UnsupportedError, UserError
+from hwbnn.extract import extract
+from hwbnn.ir import Graph, Node
+from hwbnn.ops import int_gain as J
+from hwbnn.ops import int_ops as I
+from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.program import program
+from hwbnn.schedule import schedule
+from hwbnn.shape import Shape, derive, general_purpose, on_machine
+from rtl_gen.engine.gain_config import GainConfig
+from rtl_gen.engine.run_time_config import RunTimeConfig
+from sim.random_gains import random_gains
+
+
+def drawn(*features, step=4, pointwise=True):
+    """The first random network with all of ``features``, lowered."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        network = random_gains(rng, pointwise=pointwise, step=step)
+        if network.features >= set(features):
+            _c, h, w = network.graph["image"].op.shape
+            images = rng.integers(0, 256, (2, h, w, 3), dtype=np.uint8)
+            return lower_to_integers(network.graph, images, Numeric(rprelu="multiplier"))[1]
+    raise AssertionError(f"no network has {features}")
+
+
+def test_a_map_made_in_parts_is_read_when_both_are_there():
+    graph = drawn("two")
+    layers = extract(graph)
+    concat = next(n.name for n in graph if isinstance(n.op, J.Concat))
+    parts = [layer for layer in layers if layer.of]
+    assert [part.at for part in parts] == [0, parts[0].out_shape[0]]
+    assert {part.joint for part in parts} == {2 * parts[0].out_shape[0]}
+    last = layers.index(parts[1])
+    names = {name for part in parts for name in part.made}
+    assert all(set(layer.reads).isdisjoint(names) for layer in layers[: last + 1])
+    assert any(set(layer.reads) & names for layer in layers[last + 1 :])
+    # lanes that do not divide the first part would write into both
+    wide = derive(graph, Shape(16, 4, 1, 4))
+    halves = [s for s in wide.steps if s.layer.of]
+    assert halves[1].fields["sum_write"] - halves[0].fields["sum_write"] == parts[1].at // 4
+    with pytest.raises(DoesNotFit, match="lanes that divide"):
+        derive(drawn("two", step=3, pointwise=False), Shape(16, 4, 1, 4))
+    assert concat
+
+
+def test_vectors_that_live_together_do_not_overlap():
+    made = derive(drawn("product", "halved product", "two"), Shape(8, 4, 1, 4))
+    last = {name: i for i, s in enumerate(made.steps) for name in s.layer.reads}
+    vectors = []
+    for i, step in enumerate(made.steps):
+        layer, words = step.layer, -(-step.layer.joint // 4)
+        for name in {layer.sums, layer.x if layer.vector else None} - {None}:
+            vectors.append((made.placement.x[name], words, i, last[name], name))
+    assert len(vectors) > 10
+    for a, n, start, end, name in vectors:
+        for b, k, first, stop, other in vectors:
+            together = start <= stop and first <= end and name != other
+            assert not (together and a < b + k and b < a + n), (name, other)
+
+
+def test_weightless_steps_load_constants_alone():
+    made = derive(drawn("real", "sum"), Shape(16, 4, 1, 4), stream=True)
+    gain = [s for s in made.steps if s.kind == "gain"]
+    assert gain and all(s.load is None and s.streamed for s in gain)
+    planned = schedule(made)
+    steps = {s.name: s for s in planned.steps}
+    assert all(steps[s.name].macs == steps[s.name].capacity == 0 for s in gain)
+    assert all(steps[s.name].bound == "barrier" for s in gain)
+
+
+def test_an_engine_of_thresholds_has_no_gains():
+    graph = drawn("product")
+    gains = GainConfig(product_shifts=tuple(range(6, 18)), branch_depth=1024)
+    run_time = RunTimeConfig(shift=5, fracs=(16,), vector_depth=256, gains=gains)
+    shape = Shape(8, 4, 1, 4)
+    assert on_machine(graph, general_purpose(shape, run_time=run_time, mobile=True)).steps
+    for changed, text in (
+        (None, "needs clamps"),
+        (RunTimeConfig(shift=5, fracs=(16,)), "engines of their own"),
+        (RunTimeConfig(shift=5, fracs=(16,), gains=GainConfig()), "products shifted by"),
+        (RunTimeConfig(shift=5, fracs=(16,), vector_depth=2, gains=gains), "vectors needs"),
+        (RunTimeConfig(shift=5, fracs=(16,), vector_depth=256, gains=GainConfig(
+            product_shifts=gains.product_shifts, branch_depth=4)), "branch needs"),
+    ):
+        with pytest.raises(DoesNotFit, match=text):
+            on_machine(graph, general_purpose(shape, run_time=changed,
+                                              mobile=changed is None or changed.gains is not None))
+
+
+def test_refused_by_name():
+    graph = drawn("sum", "product")
+    layers = extract(graph)
+    config = derive(graph, Shape(8, 4, 1, 4)).config
+    with pytest.raises((DoesNotFit, UserError), match="one image at a time"):
+        program(layers, config, graph["image"].op, batch=[(1, 2)])
+
+    def with_reader(name, op, *more):
+        nodes = [*graph, Node("extra", op, (name, *more))]
+        return Graph(nodes, graph.output)
+
+    early = next(layer for layer in layers if layer.act and layer.bits)
+    raw = graph[graph[early.value].inputs[0]].inputs[0]  # before the activation
+    shape = graph.types()[raw].shape
+    gain = I.Conv2d(np.ones((2, shape[0], 1, 1), np.int64), 1, 0, 8)
+    with pytest.raises(UnsupportedError, match="before and behind its activation"):
+        extract(with_reader(raw, gain))
+    summed = next(layer for layer in layers if layer.sums)
+    source = graph[summed.sums].inputs[0]
+    with pytest.raises(UnsupportedError, match="summed once"):
+        extract(with_reader(source, I.GlobalSum(3, 16)))
+    mix = next(n for n in graph if isinstance(n.op, J.Mix))
+    with pytest.raises(UnsupportedError, match=f"{mix.name}: must be followed by one Saturate"):
+        extract(with_reader(mix.name, I.Saturate(16)))
