@@ -150,8 +150,8 @@ def _batch_text(program: Program) -> str:
 def _step_words(program: Program) -> dict[str, int]:
     """Words of weight memory that each step's layer takes."""
     lanes = program.config.lanes
-    return {step.name: 0 if step.layer.map_pass or step.layer.weightless else step.of_og * step.n_ig * lanes
-            for step in program.steps}
+    return {step.name: step.of_og * step.n_ig * lanes if step.load is not None or step.layer.stem
+            else 0 for step in program.steps}
 
 
 def claims(graph: Graph, chosen) -> dict:

@@ -156,7 +156,11 @@ class Sequencer(wiring.Component):
         ]
         point = step.point if config.pointwise else Const(0)
         map_pass = step.map_pass if config.passes else Const(0)
-        from_map = step.from_map if config.gains is not None else Const(0)
+        # steps without weights, and with ones that are not the dense array's
+        free, not_dense, not_image = map_pass, step.stem, step.from_x
+        if config.gains is not None:
+            free, not_dense = map_pass | step.from_map, step.stem | step.from_map
+            not_image = step.from_x | step.from_map
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
@@ -174,7 +178,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             weights_ok.eq(
                 Mux(step.stem, self.i_ready_s, Mux(step.dense, self.i_ready_d, self.i_ready_x))
-                | map_pass | from_map
+                | free
             ),
             go.eq(
                 running
@@ -182,7 +186,7 @@ class Sequencer(wiring.Component):
                                   & (gap == 0)))
             ),
             self.o_take_x.eq(go & tile_first & ~step.dense & ~map_pass),
-            self.o_take_d.eq(go & tile_first & step.dense & ~step.stem & ~from_map),
+            self.o_take_d.eq(go & tile_first & step.dense & ~not_dense),
             self.o_take_c.eq(go & tile_first & ig_last & ~map_pass),
         ]
 
@@ -195,7 +199,7 @@ class Sequencer(wiring.Component):
         if config.stem is None:
             # the last of an even number of issues needs no word: it would lie past the row's end
             past = j_last & j[0] & ~step.stride2
-            reads = go & new & ~past & step.dense & ~step.from_x & ~from_map
+            reads = go & new & ~past & step.dense & ~not_image
             above, below = row == 0, row + 1 >= step.h_in
             for bank in range(ROW_BANKS):
                 lowest = top == (bank + 1) % ROW_BANKS

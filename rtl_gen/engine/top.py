@@ -303,19 +303,16 @@ class Engine(wiring.Component):
             stored = xmap.o_x[i].as_signed()
             chosen = stored if selected is None else Mux(step.from_x, stored, selected[i])
             m.d.sync += dense_x[i].eq(chosen)
-        line = issue[timing.dense_in]
+        line, unweighted = issue[timing.dense_in], step.stem
+        if config.gains is not None:
+            unweighted |= step.from_map
         m.d.comb += [
             dense.i_x.eq(dense_x),
-            dense.i_swap.eq(line.valid & line.tile_first & step.dense & ~step.stem
-                            & ~self._weightless(step)),
+            dense.i_swap.eq(line.valid & line.tile_first & step.dense & ~unweighted),
             dense.i_load.eq(loader.o_load_d),
             dense.i_weights.eq(loader.o_weights_d),
         ]
         return [xnor.o_sum, dense.o_sum]
-
-    def _weightless(self, step):
-        """Whether sums are stored values."""
-        return step.from_map if self.config.gains is not None else Const(0)
 
     def _image_taps(self, m, step, image_window, ig):
         """First layer: pixels relative to the mean colour, K of 27 taps at a time (index t*K+i)."""
@@ -401,7 +398,8 @@ class Engine(wiring.Component):
         m.d.comb += constants.i_swap.eq(Cat(swaps[n] for n in range(LANE_STAGES)))
 
         stored = Signal(data.ArrayLayout(signed(f), p * t))
-        early = Signal.like(stored)  # before the activation
+        if config.gains is not None:
+            early = Signal.like(stored)  # before the activation
         # lanes lie all over the device, the memory's columns too: a register halfway
         residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
         bits = Signal(p * t)
