@@ -24,8 +24,10 @@ BASE = 4225.0
 STEM_COMB, STEM_FF, STEM_CORRECTIONS = 6564.0, 9066, 6
 STEM_PER_LOGIC_PAIR = 300.0
 STREAM_COMB = 1000.0  # SDRAM controller, weight stream
-# of a lane with gains of the image, and of a product of two maps behind it (counts of the units)
-GAIN_COMB, GAIN_FF, PRODUCT_COMB, PRODUCT_FF = 150.0, 250, 80.0, 52
+# more of a lane with gains of the image, of a product of two maps, and of gains of sigmoids, as
+# yosys counts the units
+GAIN_COMB, GAIN_FF, PRODUCT_COMB, PRODUCT_FF = 170.0, 130, 215.0, 45
+SCALE_COMB, SCALE_FF = 140.0, 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +70,8 @@ def estimate(config: EngineConfig) -> Resources:
     dsp = config.dense_macs + per_lane_dsp * lanes
     if config.gains is not None:
         products = lanes * bool(config.gains.product_shifts)
-        comb += GAIN_COMB * lanes + PRODUCT_COMB * products
-        ff += GAIN_FF * lanes + PRODUCT_FF * products
+        comb += GAIN_COMB * lanes + PRODUCT_COMB * products + SCALE_COMB
+        ff += GAIN_FF * lanes + PRODUCT_FF * products + SCALE_FF
         dsp += config.lanes + products + 1  # second gains, products, gains of sigmoids
     if config.stem is not None:
         stem = config.stem

@@ -47,9 +47,15 @@ class Products(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        half = Signal(max(self._shifts) + 1)
+        with m.Switch(self.i_shift):
+            for index, shift in enumerate(self._shifts):
+                with m.Case(index):
+                    m.d.comb += half.eq((1 << shift) >> 1)
         for i in range(self._count):
             m.submodules[f"product{i}"] = mul = Multiplier18()
-            shifted = Signal(signed(36), name=f"shifted{i}", reset_less=True)
+            rounded = Signal(signed(2 * self._bits + 1), name=f"rounded{i}", reset_less=True)
+            shifted = Signal.like(rounded, name=f"shifted{i}")
             result = Signal(signed(self._bits), name=f"result{i}", reset_less=True)
             m.d.comb += [
                 mul.a.eq(self.i_x[i]), mul.b.eq(self.i_r[i]), self.o_x[i].eq(result),
@@ -57,7 +63,8 @@ class Products(wiring.Component):
             with m.Switch(self.i_shift):
                 for index, shift in enumerate(self._shifts):
                     with m.Case(index):
-                        m.d.sync += shifted.eq((mul.o + ((1 << shift) >> 1)) >> shift)
+                        m.d.comb += shifted.eq(rounded >> shift)
+            m.d.sync += rounded.eq(mul.o + half)
             m.d.sync += result.eq(saturate(m, shifted, self._bits, f"saturated{i}"))
         return m
 
