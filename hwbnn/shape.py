@@ -49,8 +49,9 @@ class Shape:
 
 
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
-           band: int = 0, halvings: int = 1, logic_pairs: int = 0, stream: bool = False,
-           overlap: int | None = None, batch=None) -> Program:
+           band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
+           logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
+           batch=None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -59,7 +60,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     time go depth-first through the leading layers (0: every map whole), until the map was halved
     ``halvings`` times; ``logic_pairs`` of the
     stem's multipliers are made of LUTs. With ``stream`` the weights of all layers but those come
-    from off-chip memory. With ``overlap`` the layers from that one on run between the leading ones
+    from off-chip memory, of those all but the first ``resident``, too, each time they run, ``deep``
+    rows at a time. With ``overlap`` the layers from that one on run between the leading ones
     of the next frame. ``batch`` says from which layers on several images run at once
     (see `hwbnn.program.program`).
     """
@@ -97,7 +99,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
     if run_time is not None:
         wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
-    order = {"band": band, "halvings": halvings, "overlap": overlap, "batch": batch}
+    order = {"band": band, "halvings": halvings, "resident": resident, "deep": deep,
+             "overlap": overlap, "batch": batch}
     fitted = _fit(layers, wide, graph_input(graph).op, order)
     if not stream:
         return fitted
