@@ -15,6 +15,7 @@ from .ir import Graph
 from .layers import EverySecond, Layer, extract_layers, graph_input
 from .ops import int_ops as I
 from .ops.int_dynamic import SubsamplePad
+from .order import Bands
 from .pack import border_constants, required_bits
 from .program import Program, program
 from .run_time import run_time_config, whole_sums
@@ -69,6 +70,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     types = graph.types()
     stem = _stem(layers, shape, graph_input(graph).op, logic_pairs)
     run_time = run_time_config(layers)
+    bands = Bands.of(layers, band, halvings, resident, deep)
     wide = EngineConfig(
         **dataclasses.asdict(shape),
         **_arithmetic(graph, layers, types),
@@ -80,6 +82,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
+        stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers),
         clamps=_clamps(layers),
@@ -106,6 +109,15 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         return fitted
     full = dataclasses.replace(wide, ring_words=_full_rings(fitted.config))
     return _fit(layers, full, graph_input(graph).op, order)
+
+
+def _stream_weight_bits(layers: list[Layer], bands: Bands) -> int:
+    """Width of the multi-bit weights that come from off-chip memory, where it is less than others'
+    (0: it is not): a first convolution has wider ones."""
+    dense = [(i, layer.conv.op.weight_bits) for i, layer in enumerate(layers)
+             if not (layer.map_pass or layer.binary or layer.stem)]
+    bits = max((bits for i, bits in dense if i >= bands.resident), default=0)
+    return bits if bits < max(bits for _i, bits in dense) else 0
 
 
 def _full_rings(config: EngineConfig) -> tuple[int, ...]:
