@@ -1,6 +1,6 @@
 """Published networks at full size: made, compiled and simulated bit-exact, whole frames.
 
-    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [NAME ...]
+    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [--plan F] [NAME ...]
 
 Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
 unless every step's memory words, every logit and every cycle are as the integer network and the
@@ -22,10 +22,11 @@ NAMES = (
     "snn-r18-tau5", "snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18", "reactnet-34",
     *(f"ab-{net}-{images}" for images in ("c10", "in")
       for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
-    "ab-reactnet-34-in", "ab-reactnet-a-c10",
+    "ab-reactnet-34-in", "ab-reactnet-a-c10", "ab-reactnet-a-in", "reactnet-a",
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
 )
-OPTIONS = ("--board", "ulx3s", "--feature-bits", "11", "--max-luts", "45000")
+OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
+FEATURE_BITS = {"ab-reactnet-a-in": 10, "reactnet-a": 10}  # of the others: 11
 
 
 def hwbnn(*arguments: str) -> float:
@@ -40,13 +41,15 @@ def entry(name: str, batch: int) -> str:
     return name if batch == 1 else f"{name} batch {batch}"
 
 
-def measure(name: str, work: Path, frames: int, batch: int) -> dict:
+def measure(name: str, work: Path, frames: int, batch: int, plan: Path | None) -> dict:
     """Make, compile and simulate one network; what its report says. ``frames`` are batches."""
     checkpoint, out = work / f"{name}.pth", work / entry(name, batch).replace(" ", "-")
     if not checkpoint.exists():
         hwbnn("models", "synth", name, "-o", str(checkpoint))
-    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--frames", str(frames * batch),
-                    "--batch", str(batch), "--stop-after", "verify", "-o", str(out))
+    machine = ["--plan", str(plan)] if plan else ["--batch", str(batch)]
+    bits = FEATURE_BITS.get(name, 11)
+    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--feature-bits", str(bits), *machine,
+                    "--frames", str(frames * batch), "--stop-after", "verify", "-o", str(out))
     report = json.loads((out / "report.json").read_text())
     verify = json.loads((out / "sim" / "verify.json").read_text())
     streamed = out / "sim" / "sdram.hex"  # of machines that stream their weights
@@ -57,12 +60,13 @@ def measure(name: str, work: Path, frames: int, batch: int) -> dict:
         "seconds": round(seconds),
         "stages": {s["name"]: [round(s["seconds"], 1), s["peak_bytes"] >> 20]
                    for s in report["stages"]},
+        "feature_bits": bits,
         "machine": report["machine"]["shape"],
+        "plan": json.loads((out / "plan.json").read_text()),
         "estimate": {k: v["estimate"]["value"] for k, v in report["resources"].items()},
         "frames": frames * batch,
         "batch": batch,
-        "levels": json.loads((out / "plan.json").read_text())["batch"],
-        "interval_rtl_sim": starts[-1] - starts[-2] if frames > 1 else None,
+        "interval_rtl_sim": starts[-1] - starts[-2],
         "latency_rtl_sim": verify["cycles"][-1],
         "words_compared": verify["words_compared"],
         "sdram_words": words,
@@ -104,13 +108,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--frames", type=int, default=2, help="batches to simulate")
     parser.add_argument("--batch", type=int, default=1, help="images a load of weights may serve")
+    parser.add_argument("--plan", type=Path, help="a machine, as of an earlier compile")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = HERE / "results.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     for name in given.names:
         key = entry(name, given.batch)
-        found[key] = measure(name, given.work, given.frames, given.batch)
+        found[key] = measure(name, given.work, given.frames, given.batch, given.plan)
         results.write_text(json.dumps(found, indent=1) + "\n")
         (HERE / "results.md").write_text(tables(found))
         print(f"{key}: {found[key]['interval_rtl_sim']} cycles between batches (rtl-sim)")
