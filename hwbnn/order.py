@@ -57,6 +57,9 @@ class Bands:
                 raise DoesNotFit(f"bands of {rows} rows", where=f"plan, {name}",
                                  hint="rows are pooled in pairs: choose an even number")
         prefix = depth_first(layers, halvings) if band else 0
+        if resident is None and deep:
+            raise UserError(f"bands of {deep} rows for no layer", where="plan, deep",
+                            hint="say with resident which layers do not keep their weights")
         if resident is None:
             return cls(prefix, band, prefix, band, False)
         if not 0 < resident <= prefix:
@@ -81,14 +84,15 @@ class Bands:
         """Fewest rows that layer ``i`` advances at a time, but at the map's end.
 
         A layer that waits does so for a whole band, if the one before it has other ones; at first
-        for one more row, which the window of the next layer reads ahead.
+        for one more row, which the window of the next layer reads ahead (not where rows are pooled
+        in pairs).
         """
         source = progress.maker.get(layer.source, -1)
         if not self.waits or source < 0:
             return 1
         if self.rows_of(source) == self.rows_of(i) and layer.conv.op.stride == 1:
             return 1
-        return self.rows_of(i) + (progress.done[i] == 0)
+        return self.rows_of(i) + (progress.done[i] == 0 and not layer.halved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +307,7 @@ def image_rows(layer: Layer, y0: int, y1: int) -> tuple[int, int]:
 
 def _align(layers: list[Layer], rows: Rows, chain: dict[str, str]) -> None:
     """As many rows of a map as of its residual: a step has one distance between planes for both."""
+    pairs = {layer.residual for layer in layers if layer.halved}
     changed = True
     while changed:
         changed = False
@@ -313,6 +318,8 @@ def _align(layers: list[Layer], rows: Rows, chain: dict[str, str]) -> None:
             roots = {chain[n] for n in names if n in chain}
             names |= {n for n, root in chain.items() if root in roots}
             most = max(rows.kept(n) for n in names)
+            if names & pairs:  # that are pooled together
+                most = min(layer.out_shape[1], ceil_div(most, 2) * 2)
             for name in names:
                 where = rows.features if name in rows.features else rows.x
                 changed |= where[name] != most

@@ -1,5 +1,7 @@
 """Networks with a 3x3 first layer by bands of rows: the image is a ring, the weights may stream."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -82,8 +84,25 @@ def test_residuals_used_twice_and_pooled_maps_take_no_place_of_their_own():
 def test_keys_of_bands_that_make_no_sense_are_refused():
     with pytest.raises(UserError, match="99 layers that keep their weights on chip"):
         mobile({"band": 2, "resident": 99, "stream": True})
+    with pytest.raises(UserError, match="bands of 4 rows for no layer"):
+        mobile({"band": 2, "deep": 4})
     with pytest.raises(DoesNotFit, match="bands of 3 rows"):
         mobile({"band": 2, "resident": 1, "deep": 3, "stream": True})
+
+
+@pytest.mark.parametrize("resident", range(1, 12))
+@pytest.mark.parametrize("deep", [0, 4, 6])
+def test_every_layer_runs_once_over_all_rows(resident, deep):
+    """Whatever keeps its weights: the pieces of a layer follow each other and end with its map."""
+    network = random_network(np.random.default_rng(1), multiple=8, max_channels=8, size=32,
+                             kinds=KINDS, classes=10)
+    _folded, graph = lower_to_integers(network.graph, np.zeros((1, 32, 32, 3), np.uint8), Numeric())
+    program = derive(graph, SHAPE, **AGAIN | {"resident": resident, "deep": deep})
+    for layer in program.layers:
+        steps = [s for s in program.steps if s.layer is layer and s.g0 == 0]
+        assert steps[0].y0 == 0 and steps[-1].y1 == layer.out_shape[1]
+        assert all(a.y1 == b.y0 for a, b in itertools.pairwise(steps))
+        assert {s.streamed for s in steps} == {program.layers.index(layer) >= resident}
 
 
 @pytest.mark.slow
