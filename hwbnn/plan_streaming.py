@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 
+from .batches import stages_of
 from .errors import DoesNotFit, UserError
 from .ir import Graph
 from .layers import extract_layers
@@ -19,7 +21,7 @@ __all__ = ["plan_streaming"]
 SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4), (16, 4, 4))
 WIDE = ((88, 8, 8),)  # for 1x1 layers, which take six channel words at once: 512 channels
 BANDS = (4, 2)
-DEEPER = (3, 2)  # halvings of maps that run depth-first where nothing else fits
+DEEPER = 3  # halvings of maps that run depth-first where nothing else fits
 FINALISTS = 6
 BATCH_FINALISTS = 2  # by an estimate: the schedule of a batch is long
 
@@ -102,21 +104,24 @@ def _candidates(graph: Graph, board, luts: int):
 
 
 def _deeper(graph: Graph, board, luts: int, layers):
-    """The first shape that fits with more stages depth-first, where no map fits whole: the weights
-    of the last of these stages come from SDRAM for every band of rows."""
-    height = layers[0].out_shape[1]
+    """With more stages depth-first, where no map fits whole: the weights of the last of these
+    stages, or of the last two, come from SDRAM for every band of rows. The first way that fits of
+    the first shapes."""
+    prefix = depth_first(layers, DEEPER)
+    stages = [i for i in stages_of(layers[:prefix])[1:DEEPER] if i < prefix]
+    fits = 0
     for channels, lanes, dense in SHAPES:
-        for halvings in DEEPER:
-            rows = height >> (halvings - 1)
-            resident = next((i for i, x in enumerate(layers) if x.out_shape[1] == rows), None)
-            if not resident or resident >= depth_first(layers, halvings):
-                continue
+        for resident, deep in itertools.product(reversed(stages), BANDS):
             made = _fitting(graph, board, Shape(channels, lanes, 1, dense), band=min(BANDS),
-                            halvings=halvings, resident=resident, deep=max(BANDS), stream=True)
-            if made is not None:
-                yield made
-                if not excess(made.estimate, board.budget, luts):
-                    return
+                            halvings=DEEPER, resident=resident, deep=deep, stream=True)
+            if made is None:
+                continue
+            yield made
+            if not excess(made.estimate, board.budget, luts):
+                fits += 1
+                break
+        if fits == 2:
+            return
 
 
 def _batched(graph: Graph, board, luts: int, batch: int) -> list[Plan]:

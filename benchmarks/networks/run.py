@@ -1,6 +1,7 @@
 """Published networks at full size: made, compiled and simulated bit-exact, whole frames.
 
-    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [--plan F] [NAME ...]
+    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [--feature-bits N]
+        [--plan FILE] [NAME ...]
 
 Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
 unless every step's memory words, every logit and every cycle are as the integer network and the
@@ -26,7 +27,7 @@ NAMES = (
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
 )
 OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
-FEATURE_BITS = {"ab-reactnet-a-in": 10, "reactnet-a": 10}  # of the others: 11
+FEATURE_BITS = 11  # of maps, if not said
 
 
 def hwbnn(*arguments: str) -> float:
@@ -36,18 +37,19 @@ def hwbnn(*arguments: str) -> float:
     return time.monotonic() - start
 
 
-def entry(name: str, batch: int) -> str:
+def entry(name: str, batch: int, bits: int = FEATURE_BITS) -> str:
     """What results are kept under."""
+    name = name if bits == FEATURE_BITS else f"{name} {bits} bits"
     return name if batch == 1 else f"{name} batch {batch}"
 
 
-def measure(name: str, work: Path, frames: int, batch: int, plan: Path | None) -> dict:
+def measure(name: str, work: Path, frames: int, batch: int, bits: int,
+            plan: Path | None) -> dict:
     """Make, compile and simulate one network; what its report says. ``frames`` are batches."""
-    checkpoint, out = work / f"{name}.pth", work / entry(name, batch).replace(" ", "-")
+    checkpoint, out = work / f"{name}.pth", work / entry(name, batch, bits).replace(" ", "-")
     if not checkpoint.exists():
         hwbnn("models", "synth", name, "-o", str(checkpoint))
     machine = ["--plan", str(plan)] if plan else ["--batch", str(batch)]
-    bits = FEATURE_BITS.get(name, 11)
     seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--feature-bits", str(bits), *machine,
                     "--frames", str(frames * batch), "--stop-after", "verify", "-o", str(out))
     report = json.loads((out / "report.json").read_text())
@@ -108,14 +110,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--frames", type=int, default=2, help="batches to simulate")
     parser.add_argument("--batch", type=int, default=1, help="images a load of weights may serve")
+    parser.add_argument("--feature-bits", type=int, default=FEATURE_BITS, help="width of maps")
     parser.add_argument("--plan", type=Path, help="a machine, as of an earlier compile")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = HERE / "results.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     for name in given.names:
-        key = entry(name, given.batch)
-        found[key] = measure(name, given.work, given.frames, given.batch, given.plan)
+        key = entry(name, given.batch, given.feature_bits)
+        found[key] = measure(name, given.work, given.frames, given.batch, given.feature_bits,
+                             given.plan)
         results.write_text(json.dumps(found, indent=1) + "\n")
         (HERE / "results.md").write_text(tables(found))
         print(f"{key}: {found[key]['interval_rtl_sim']} cycles between batches (rtl-sim)")
