@@ -106,11 +106,13 @@ def _candidates(graph: Graph, board, luts: int):
 def _deeper(graph: Graph, board, luts: int, layers):
     """With more stages depth-first, where no map fits whole: the weights of the last of these
     stages, or of the last two, come from SDRAM for every band of rows. The first way that fits of
-    the first shapes."""
+    two sizes of array: more channels compute faster, fewer leave blocks for taller bands."""
     prefix = depth_first(layers, DEEPER)
     stages = [i for i in stages_of(layers[:prefix])[1:DEEPER] if i < prefix]
-    fits = 0
+    fits: set[int] = set()
     for channels, lanes, dense in SHAPES:
+        if channels in fits:
+            continue
         for resident, deep in itertools.product(reversed(stages), BANDS):
             made = _fitting(graph, board, Shape(channels, lanes, 1, dense), band=min(BANDS),
                             halvings=DEEPER, resident=resident, deep=deep, stream=True)
@@ -118,9 +120,9 @@ def _deeper(graph: Graph, board, luts: int, layers):
                 continue
             yield made
             if not excess(made.estimate, board.budget, luts):
-                fits += 1
+                fits.add(channels)
                 break
-        if fits == 2:
+        if len(fits) == 2:
             return
 
 
