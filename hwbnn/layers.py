@@ -61,6 +61,11 @@ class Layer(Plain):
         """Names of the values it reads."""
         return (self.source,) if self.residual is None else (self.source, self.residual)
 
+    def takes_place_of(self, residual: tuple[int, int, int]) -> bool:
+        """Whether the result may be stored over a residual of that shape: word by word, over its
+        last copy where it is used several times."""
+        return (residual[0] * self.repeats, *residual[1:]) == self.out_shape
+
     @property
     def vector(self) -> bool:
         """Whether ``x`` is one value a channel."""

@@ -13,8 +13,8 @@ from .shape import Shape, derive
 __all__ = ["Plan", "excess", "excess_text", "make"]
 
 # how a machine is derived from its shape (hwbnn.shape.derive), with what a plan may leave out
-RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "halvings": 1, "logic_pairs": 0,
-          "stream": False, "overlap": None, "batch": None}
+RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "halvings": 1, "resident": None,
+          "deep": 0, "logic_pairs": 0, "stream": False, "overlap": None, "batch": None}
 PLAN_KEYS = {"shape", *RECIPE}
 
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from rtl_gen.engine.config import ROW_BANKS, EngineConfig
 
 from .batches import Batches
-from .errors import DoesNotFit
+from .errors import DoesNotFit, UserError
 from .geometry import ceil_div, geometry, x_rows
 from .layers import Layer
 from .ops import int_ops as I
 
-__all__ = ["Piece", "Rows", "depth_first", "image_rows", "kept_rows", "pieces"]
+__all__ = ["Bands", "Piece", "Rows", "depth_first", "image_rows", "kept_rows", "pieces"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,68 @@ class Piece:
     g1: int = 0
     image: int = 0
     images: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Bands:
+    """The leading ``prefix`` layers run depth-first, the first one ``rows`` rows at a time.
+
+    Those from ``resident`` on do not keep their weights on chip; they run ``deep`` rows at a time,
+    since all of their weights come again each time. With ``waits`` layers wait for so many rows,
+    which takes fewer steps; else each goes on as soon as it can.
+    """
+
+    prefix: int
+    rows: int
+    resident: int
+    deep: int
+    waits: bool
+
+    @classmethod
+    def of(cls, layers: list[Layer], band: int = 0, halvings: int = 1,
+           resident: int | None = None, deep: int = 0) -> "Bands":
+        """From a plan's keys. UserError for those that make no sense."""
+        for name, rows in (("band", band), ("deep", deep)):
+            if rows % 2:
+                raise DoesNotFit(f"bands of {rows} rows", where=f"plan, {name}",
+                                 hint="rows are pooled in pairs: choose an even number")
+        prefix = depth_first(layers, halvings) if band else 0
+        if resident is None and deep:
+            raise UserError(f"bands of {deep} rows for no layer", where="plan, deep",
+                            hint="say with resident which layers do not keep their weights")
+        if resident is None:
+            return cls(prefix, band, prefix, band, False)
+        if not 0 < resident <= prefix:
+            raise UserError(f"{resident} layers that keep their weights on chip", where="plan",
+                            hint=f"resident may be 1 to {prefix}, or null for all that run "
+                                 "depth-first")
+        return cls(prefix, band, resident, max(band, deep), True)
+
+    def rows_of(self, i: int) -> int:
+        """Rows that layer ``i`` advances at a time."""
+        return self.deep if i >= self.resident else self.rows
+
+    def most(self, i: int, done: int) -> int:
+        """Most rows that layer ``i`` advances behind the ``done`` first ones."""
+        if not self.waits:
+            return self.rows if i == 0 else max(self.rows, 2)
+        if i == 0:
+            return self.rows + (done == 0)
+        return self.rows_of(i) + 1
+
+    def least(self, layer: Layer, i: int, progress: "_Progress") -> int:
+        """Fewest rows that layer ``i`` advances at a time, but at the map's end.
+
+        A layer that waits does so for a whole band, if the one before it has other ones; at first
+        for one more row, which the window of the next layer reads ahead (not where rows are pooled
+        in pairs).
+        """
+        source = progress.maker.get(layer.source, -1)
+        if not self.waits or source < 0:
+            return 1
+        if self.rows_of(source) == self.rows_of(i) and layer.conv.op.stride == 1:
+            return 1
+        return self.rows_of(i) + (progress.done[i] == 0 and not layer.halved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,28 +201,28 @@ class _Progress:
         return 1 << 30 if need is None else need
 
 
-def _coarse(layers: list[Layer], prefix: int, band: int) -> Iterator[Piece]:
+def _coarse(layers: list[Layer], bands: Bands) -> Iterator[Piece]:
     """Row ranges before they are cut to what memories allow."""
+    prefix = bands.prefix
     if prefix:
         progress = _Progress(layers)
-        height = layers[0].out_shape[1]
         while progress.done[prefix - 1] < layers[prefix - 1].out_shape[1]:
             for i, layer in enumerate(layers[:prefix]):
-                target = progress.possible(layer)
+                height = layer.out_shape[1]
+                target = progress.possible(layer) if i else height
                 # no jumps, not even at the map's end: rings stay as short as in its middle
-                target = min(target, progress.done[i] + max(band, 2))
-                if i == 0:
-                    target = min(height, progress.done[0] + band)
-                if target > progress.done[i]:
+                target = min(target, progress.done[i] + bands.most(i, progress.done[i]))
+                target -= target % 2 if layer.halved and target < height else 0
+                if target >= min(height, progress.done[i] + bands.least(layer, i, progress)):
                     yield Piece(i, progress.done[i], target)
                     progress.done[i] = target
     for i in range(prefix, len(layers)):
         yield Piece(i, 0, layers[i].issued[0])
 
 
-def kept_rows(layers: list[Layer], prefix: int, band: int, batches: Batches) -> Rows:
+def kept_rows(layers: list[Layer], bands: Bands, batches: Batches) -> Rows:
     """The fewest rows of every map with which the order works."""
-    rows = _image_rows_kept(layers, prefix, band)
+    rows = _image_rows_kept(layers, bands)
     rows.images.update(batches.tall(layers))
     for layer in layers:
         height = layer.out_shape[1]
@@ -172,16 +234,16 @@ def kept_rows(layers: list[Layer], prefix: int, band: int, batches: Batches) -> 
     return rows
 
 
-def _image_rows_kept(layers: list[Layer], prefix: int, band: int) -> Rows:
+def _image_rows_kept(layers: list[Layer], bands: Bands) -> Rows:
     """Of one image."""
-    first = layers[0]
+    first, prefix = layers[0], bands.prefix
     height = first.in_shape[1] if first.from_image else 0
     image = ceil_div(height, ROW_BANKS) * ROW_BANKS
     if prefix and first.from_image:
         # what a band's windows read, and the rows of the next band meanwhile
-        spans = [need - old for p in _coarse(layers, prefix, band) if p.layer == 0
+        spans = [need - old for p in _coarse(layers, bands) if p.layer == 0
                  for old, need in [image_rows(first, p.y0, p.y1)]]
-        span = max(spans) + band * first.conv.op.stride
+        span = max(spans) + bands.rows * first.conv.op.stride
         image = min(image, ceil_div(span, ROW_BANKS) * ROW_BANKS)
     rows = Rows({}, {}, {}, image)
     for layer in layers:
@@ -200,7 +262,7 @@ def _image_rows_kept(layers: list[Layer], prefix: int, band: int) -> Rows:
     bits = {layer.bits: 0 for layer in layers[:prefix] if layer.bits}
     x = {layer.x: 0 for layer in layers[:prefix] if layer.x}
     progress = _Progress(layers)
-    for piece in _coarse(layers, prefix, band):
+    for piece in _coarse(layers, bands):
         if piece.layer >= prefix:
             break
         layer = layers[piece.layer]
@@ -223,10 +285,13 @@ def _image_rows_kept(layers: list[Layer], prefix: int, band: int) -> Rows:
             rows.features[name] = min(rows.features[name], ceil_div(features[root], 2) * 2)
     pairs = {x.bits for x in layers if x.halved}
     grouped = {x.bits for x in layers if x.grouped}
+    again = grouped & {x.bits for x in layers[bands.resident : prefix]}
     for name, need in bits.items():
         if name not in outside:
-            # rows that are pooled are written in pairs
+            # rows that are pooled are written in pairs; rings of even numbers of rows end together,
+            # which cuts steps less often: that counts where each has all weights come again
             turn = (1 if name in grouped else ROW_BANKS) * (2 if name in pairs else 1)
+            turn = max(turn, 2 * (name in again))
             rows.bits[name] = min(rows.bits[name], ceil_div(need, turn) * turn)
     for name, need in x.items():
         if name not in outside:
@@ -245,6 +310,7 @@ def image_rows(layer: Layer, y0: int, y1: int) -> tuple[int, int]:
 
 def _align(layers: list[Layer], rows: Rows, chain: dict[str, str]) -> None:
     """As many rows of a map as of its residual: a step has one distance between planes for both."""
+    pairs = {layer.residual for layer in layers if layer.halved}
     changed = True
     while changed:
         changed = False
@@ -255,6 +321,8 @@ def _align(layers: list[Layer], rows: Rows, chain: dict[str, str]) -> None:
             roots = {chain[n] for n in names if n in chain}
             names |= {n for n, root in chain.items() if root in roots}
             most = max(rows.kept(n) for n in names)
+            if names & pairs:  # that are pooled together
+                most = min(layer.out_shape[1], ceil_div(most, 2) * 2)
             for name in names:
                 where = rows.features if name in rows.features else rows.x
                 changed |= where[name] != most
@@ -269,20 +337,20 @@ def _chains(layers: list[Layer]) -> dict[str, str]:
         if not layer.stored:
             continue
         r = layer.residual
-        in_place = r in chain and shapes[r] == layer.out_shape
+        in_place = r in chain and layer.takes_place_of(shapes[r])
         chain[layer.value] = chain[r] if in_place else layer.value
     return chain
 
 
-def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, prefix: int,
-           band: int, batches: Batches) -> Iterator[Piece]:
+def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, bands: Bands,
+           batches: Batches) -> Iterator[Piece]:
     """The order in pieces that no ring's end and no partial sum memory cuts through.
 
     Of a batch the layers run as `Batches` says, whole maps where for several images.
 
     Raises DoesNotFit where a layer cannot be cut that small.
     """
-    order = [part for piece in _coarse(layers, prefix, band) for part in
+    order = [part for piece in _coarse(layers, bands) for part in
              _cut(piece, layers[piece.layer], config, rows, batches.each[piece.layer])]
     for run in batches.runs():
         for piece in order:

@@ -20,8 +20,8 @@ from .program import Program, Step
 from .run_time import sigmoid_words
 from .stem_pack import pack_stem
 
-__all__ = ["Segment", "border_constants", "layer_constants", "pack", "program_text", "segments",
-           "stream_words"]
+__all__ = ["Segment", "border_constants", "in_memory", "in_stream", "layer_constants", "pack",
+           "program_text", "segments", "stream_words"]
 
 NO_EXPONENT = 7  # a slope of 1 in the shift form: 7 - exponent 0
 
@@ -106,8 +106,35 @@ def stream_words(program: Program) -> np.ndarray:
         data += header.to_bytes(2, "little")
         size = parts[segment.kind] * STREAM_BITS // 8
         for word in segment.words:
-            data += word.to_bytes(size, "little")
+            data += in_stream(segment.kind, word, config).to_bytes(size, "little")
     return np.frombuffer(bytes(data), dtype="<u2")
+
+
+def in_stream(kind: str, word: int, config: EngineConfig) -> int:
+    """A memory word of ``kind`` as the weight stream has it: multi-bit weights may be narrower.
+
+    Raises ValueError where they do not fit.
+    """
+    if kind == "dense_weights" and config.stream_weight_bits:
+        narrow = _resized(word, config.dense_inputs, config.weight_bits, config.stream_weight_bits)
+        if in_memory(kind, narrow, config) != word:
+            raise ValueError(f"weights {word:#x} are wider than {config.stream_weight_bits} bits")
+        return narrow
+    return word
+
+
+def in_memory(kind: str, word: int, config: EngineConfig) -> int:
+    """A word of the weight stream as its memory holds it; the inverse of `in_stream`."""
+    if kind == "dense_weights" and config.stream_weight_bits:
+        return _resized(word, config.dense_inputs, config.stream_weight_bits, config.weight_bits)
+    return word
+
+
+def _resized(word: int, count: int, bits: int, to: int) -> int:
+    """``count`` signed fields of ``bits`` in ``to`` bits."""
+    fields = [word >> bits * i & (1 << bits) - 1 for i in range(count)]
+    signed = [value - (value >> bits - 1 << bits) for value in fields]
+    return sum((value & (1 << to) - 1) << to * i for i, value in enumerate(signed))
 
 
 def stem_images(layer: Layer, input_op, config: EngineConfig) -> dict[str, list[int]]:

@@ -6,7 +6,7 @@ from rtl_gen.engine.config import EngineConfig
 
 from .allocate import Region, first_fit
 from .batches import Batches
-from .geometry import bit_plane, geometry, x_planes, x_row_words
+from .geometry import bit_plane, geometry, x_planes, x_row_words, x_rows
 from .layers import Layer
 from .order import Rows
 
@@ -90,7 +90,9 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
         x = {name.removeprefix("x:"): address for name, address in x.items()}
         needed = {"features": map_words, "x": 0, "vectors": words}
     elif config.shared_x:
-        places, words = first_fit(x_regions + feature_regions)
+        alone = [dataclasses.replace(r, alias=None) for r in x_regions]
+        places, words = min((first_fit(regions + feature_regions)
+                             for regions in (x_regions, alone)), key=lambda fit: fit[1])
         features = {r.name: places[r.name] for r in feature_regions}
         x = {r.name.removeprefix("x:"): places[r.name] for r in x_regions}
         needed = {"features": words, "x": 0}
@@ -124,7 +126,7 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
         if not layer.stored or layer.at:  # what else makes the map follows
             continue
         r = layer.residual
-        in_place = (r is not None and last_use[r] == i and shapes[r] == layer.out_shape
+        in_place = (r is not None and last_use[r] == i and layer.takes_place_of(shapes[r])
                     and rows.kept(r) == rows.features[layer.value])
         if in_place and r not in stored:
             r, in_place = f"x:{r}", config.shared_x
@@ -133,7 +135,10 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
             end = len(layers) - 1
         geo = geometry(layer, config)
         size = -(-layer.joint // config.lanes) * rows.features[layer.value] * geo.n_x_map
-        regions.append(Region(layer.value, size, phases.live(i, end), r if in_place else None))
+        # a residual used several times lies under the last copy, which is computed last
+        before = size - size // layer.repeats if in_place else 0
+        regions.append(Region(layer.value, size, phases.live(i, end), r if in_place else None,
+                              before))
     return regions
 
 
@@ -155,6 +160,7 @@ def _x_shape(layer: Layer) -> tuple[int, int, int]:
 
 
 def _x(layers, config, rows, phases, last_use) -> list[Region]:
+    stored = {layer.value for layer in layers if layer.stored}
     regions = []
     for i, layer in enumerate(layers):
         if layer.sums and not layer.at:
@@ -162,8 +168,24 @@ def _x(layers, config, rows, phases, last_use) -> list[Region]:
                                   phases.live(i, last_use[layer.sums])))
         if layer.x and not layer.at and not reads_stored(layer, config):
             size = rows.x[layer.x] * x_row_words(layer, config) * x_planes(layer, config)
-            regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x])))
+            over = None
+            if (config.shared_x and config.run_time is None and layer.residual in stored
+                    and last_use[layer.residual] == i and i >= phases.prefix
+                    and _shrinks_in_place(layer, config, rows)):
+                over = layer.residual
+            regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x]), over))
     return regions
+
+
+def _shrinks_in_place(layer: Layer, config: EngineConfig, rows: Rows) -> bool:
+    """Whether a pooled map may lie over the layer's residual: both are gone through in one order,
+    and the smaller one is always behind. So it is where one step computes the whole map, of one
+    image."""
+    geo = geometry(layer, config)
+    height = layer.out_shape[1]
+    one = rows.kept(layer.residual) == height and rows.x[layer.x] == x_rows(layer)
+    whole = geo.n_ig == 1 or geo.height * geo.n_x <= config.psum_depth
+    return layer.halved and layer.repeats == 1 and one and whole
 
 
 def _over(regions: list[Region], layers, last_use) -> list[Region]:

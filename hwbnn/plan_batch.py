@@ -12,7 +12,7 @@ from .estimate import estimate
 from .geometry import geometry
 from .layers import Layer
 from .machine import Plan
-from .order import depth_first, kept_rows
+from .order import Bands, kept_rows
 from .placement import Phases, place
 from .shape import DEPTHS
 
@@ -86,12 +86,14 @@ def fitting_levels(layers: list[Layer], one: Plan, images: int, prefix: int,
 
 def _with_maps(layers: list[Layer], one: Plan, chosen: Levels) -> Plan | None:
     """The machine for one image with the memories that the maps of a batch take, at least."""
-    band, program = one.recipe["band"], one.program
-    prefix = depth_first(layers, one.recipe["halvings"]) if band else 0
+    program = one.program
+    bands = Bands.of(layers, *(one.recipe[key] for key in
+                               ("band", "halvings", "resident", "deep")))
     try:
-        batches = Batches.of(layers, chosen, prefix)
-        rows = kept_rows(layers, prefix, band, batches)
-        found = place(layers, one.config, rows, Phases(prefix, None, len(layers), batches)).needed
+        batches = Batches.of(layers, chosen, bands.prefix)
+        rows = kept_rows(layers, bands, batches)
+        phases = Phases(bands.prefix, None, len(layers), batches)
+        found = place(layers, one.config, rows, phases).needed
     except DoesNotFit:
         return None
     depths = {DEPTHS[name]: max(getattr(one.config, DEPTHS[name]), words)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 
+from .batches import stages_of
 from .errors import DoesNotFit, UserError
 from .extract import extract
 from .ir import Graph
@@ -19,6 +21,7 @@ __all__ = ["plan_streaming"]
 SHAPES = ((64, 8, 8), (64, 8, 4), (32, 8, 8), (32, 8, 4), (64, 4, 4), (32, 4, 4), (16, 4, 4))
 WIDE = ((88, 8, 8),)  # for 1x1 layers, which take six channel words at once: 512 channels
 BANDS = (4, 2)
+DEEPER = 3  # halvings of maps that run depth-first where nothing else fits
 FINALISTS = 6
 BATCH_FINALISTS = 2  # by an estimate: the schedule of a batch is long
 
@@ -43,8 +46,9 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
         if nearest is None:
             raise DoesNotFit("no machine shape works for this network", where=board.name)
         hint = "raise --max-luts" if "comb" in nearest else ""
-        if "ebr" in nearest:
-            hint = "narrower maps need fewer block RAMs: try --feature-bits 12"
+        if "ebr" in nearest and candidate.config.feature_bits > 9:
+            narrower = min(12, candidate.config.feature_bits - 1)
+            hint = f"narrower maps need fewer block RAMs: try --feature-bits {narrower}"
         raise DoesNotFit(*excess_text(nearest, board), hint=hint)
     best, tried = None, []
     for made in found:
@@ -76,6 +80,7 @@ def _candidates(graph: Graph, board, luts: int):
     if not prefix:  # nothing runs depth-first
         bands = (0,)
     wide = WIDE if any(layer.pointwise for layer in layers) else ()
+    fits = False
     for channels, lanes, dense in (*wide, *SHAPES):
         shape = Shape(channels, lanes, 1, dense)
         least = _fitting(graph, board, shape, band=min(BANDS), stream=True, overlap=None)
@@ -92,7 +97,33 @@ def _candidates(graph: Graph, board, luts: int):
                     if made is not None:
                         yield made
                         if not excess(made.estimate, board.budget, luts):
+                            fits = True
                             break
+    if not fits and not stem and prefix:
+        yield from _deeper(graph, board, luts, layers)
+
+
+def _deeper(graph: Graph, board, luts: int, layers):
+    """With more stages depth-first, where no map fits whole: the weights of the last of these
+    stages, or of the last two, come from SDRAM for every band of rows. The first way that fits of
+    two sizes of array: more channels compute faster, fewer leave blocks for taller bands."""
+    prefix = depth_first(layers, DEEPER)
+    stages = [i for i in stages_of(layers[:prefix])[1:DEEPER] if i < prefix]
+    fits: set[int] = set()
+    for channels, lanes, dense in SHAPES:
+        if channels in fits:
+            continue
+        for resident, deep in itertools.product(reversed(stages), BANDS):
+            made = _fitting(graph, board, Shape(channels, lanes, 1, dense), band=min(BANDS),
+                            halvings=DEEPER, resident=resident, deep=deep, stream=True)
+            if made is None:
+                continue
+            yield made
+            if not excess(made.estimate, board.budget, luts):
+                fits.add(channels)
+                break
+        if len(fits) == 2:
+            return
 
 
 def _batched(graph: Graph, board, luts: int, batch: int) -> list[Plan]:

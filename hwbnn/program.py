@@ -21,7 +21,7 @@ from .geometry import (
 from .layers import Layer
 from .ops import int_dynamic as J
 from .ops import int_ops as I
-from .order import Piece, depth_first, image_rows, kept_rows, pieces
+from .order import Bands, Piece, image_rows, kept_rows, pieces
 from .overlap import interleave, split
 from .placement import Phases, Placement, place, reads_stored
 
@@ -98,21 +98,20 @@ class Program:
 
 
 def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput, *,
-            band: int = 0, halvings: int = 1, overlap: int | None = None,
-            batch=None) -> Program:
+            band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
+            overlap: int | None = None, batch=None) -> Program:
     """Steps of all layers; with ``band`` the leading ones depth-first, so many rows at a time.
 
-    ``halvings`` says how deep they go (see `depth_first`).
+    ``halvings`` says how deep they go (see `depth_first`), ``resident`` how many of them keep their
+    weights on chip, ``deep`` how many rows the others run at a time (see `Bands`).
 
     With ``overlap`` the layers from that one on run between the leading ones of the next frame.
     With ``batch``, pairs (layer number, images), layers run for several images at once from those
     on (see `Batches`).
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
     """
-    if band % 2:
-        raise DoesNotFit(f"bands of {band} rows", where="plan",
-                         hint="rows are pooled in pairs: choose an even number")
-    prefix = depth_first(layers, halvings) if band else 0
+    bands = Bands.of(layers, band, halvings, resident, deep)
+    prefix = bands.prefix
     if overlap is not None and not prefix <= overlap < len(layers):
         raise DoesNotFit(f"layers from {overlap} on cannot overlap the leading {prefix}",
                          hint=f"choose {prefix} to {len(layers) - 1}")
@@ -122,22 +121,22 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if overlap is not None and batches.images > 1:
         raise DoesNotFit("frames of a batch do not overlap", where="plan",
                          hint="choose a batch or overlap")
-    rows = kept_rows(layers, prefix, band, batches)
+    rows = kept_rows(layers, bands, batches)
     phases = Phases(prefix, overlap, len(layers), batches)
     placement = place(layers, config, rows, phases)
     if config.shared_x:
         _check_shared(layers, placement)
     _check_parts(layers, config)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
-    # what runs depth-first reads its weights again and again: they stay on chip
-    streamed = [config.streams and i >= prefix and not x.stem and not x.map_pass
+    # what runs depth-first reads its weights again and again: most stay on chip
+    streamed = [config.streams and i >= bands.resident and not x.stem and not x.map_pass
                 for i, x in enumerate(layers)]
     base = [_reserve(*each, config, tables) for each in zip(layers, streamed, strict=True)]
     for kind, words in config.rings.items():
         tables[kind] += words
     steps: list[Step] = []
     psum = 2
-    for piece in _ordered(layers, config, rows, prefix, band, overlap, batches):
+    for piece in _ordered(layers, config, rows, bands, overlap, batches):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
         groups = piece.images * (piece.y1 - piece.y0) * geo.n_x
@@ -192,9 +191,10 @@ def _image_fields(steps: list[Step], kept: int) -> None:
         gone += released
 
 
-def _ordered(layers, config, rows, prefix, band, overlap, batches) -> list[Piece]:
+def _ordered(layers, config, rows, bands: Bands, overlap, batches) -> list[Piece]:
     """All pieces in the order of the program."""
-    found = list(pieces(layers, config, rows, prefix, band, batches))
+    prefix = bands.prefix
+    found = list(pieces(layers, config, rows, bands, batches))
     if overlap is None:
         return found
     front = [q for p in found if p.layer < prefix for q in split(p, layers[p.layer], config)]

@@ -17,6 +17,7 @@ from .layers import EverySecond, Layer, graph_input
 from .ops import int_gain as J
 from .ops import int_ops as I
 from .ops.int_dynamic import SubsamplePad
+from .order import Bands
 from .pack import border_constants, required_bits
 from .program import Program, program
 from .run_time import run_time_config, whole_sums
@@ -51,8 +52,9 @@ class Shape:
 
 
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
-           band: int = 0, halvings: int = 1, logic_pairs: int = 0, stream: bool = False,
-           overlap: int | None = None, batch=None) -> Program:
+           band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
+           logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
+           batch=None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -61,7 +63,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     time go depth-first through the leading layers (0: every map whole), until the map was halved
     ``halvings`` times; ``logic_pairs`` of the
     stem's multipliers are made of LUTs. With ``stream`` the weights of all layers but those come
-    from off-chip memory. With ``overlap`` the layers from that one on run between the leading ones
+    from off-chip memory, of those all but the first ``resident``, too, each time they run, ``deep``
+    rows at a time. With ``overlap`` the layers from that one on run between the leading ones
     of the next frame. ``batch`` says from which layers on several images run at once
     (see `hwbnn.program.program`).
     """
@@ -69,6 +72,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     types = graph.types()
     stem = _stem(layers, shape, graph_input(graph).op, logic_pairs)
     run_time = run_time_config(layers)
+    bands = Bands.of(layers, band, halvings, resident, deep)
     wide = EngineConfig(
         **dataclasses.asdict(shape),
         **_arithmetic(graph, layers, types),
@@ -80,6 +84,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
+        stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers),
         clamps=_clamps(layers),
@@ -99,12 +104,22 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
     if run_time is not None:
         wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
-    order = {"band": band, "halvings": halvings, "overlap": overlap, "batch": batch}
+    order = {"band": band, "halvings": halvings, "resident": resident, "deep": deep,
+             "overlap": overlap, "batch": batch}
     fitted = _fit(layers, wide, graph_input(graph).op, order)
     if not stream:
         return fitted
     full = dataclasses.replace(wide, ring_words=_full_rings(fitted.config))
     return _fit(layers, full, graph_input(graph).op, order)
+
+
+def _stream_weight_bits(layers: list[Layer], bands: Bands) -> int:
+    """Width of the multi-bit weights that come from off-chip memory, where it is less than others'
+    (0: it is not): a first convolution has wider ones."""
+    dense = [(i, layer.conv.op.weight_bits) for i, layer in enumerate(layers)
+             if not (layer.map_pass or layer.weightless or layer.binary or layer.stem)]
+    bits = max((bits for i, bits in dense if i >= bands.resident), default=0)
+    return bits if bits < max(bits for _i, bits in dense) else 0
 
 
 def _full_rings(config: EngineConfig) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from rtl_gen.engine.config import STREAM_BITS, STREAM_KINDS, EngineConfig
 
 from .cache import digest as digest_of
 from .errors import UserError
-from .pack import Segment, segments, stream_words
+from .pack import Segment, in_memory, segments, stream_words
 from .program import Program
 
 __all__ = ["FILE", "Part", "WeightImage", "identity", "image_of", "parts", "read", "split", "write"]
@@ -139,10 +139,10 @@ def split(words: np.ndarray, config: EngineConfig) -> list[Segment]:
         chosen = []
         for first in range(at, end, size):
             value = sum(n << STREAM_BITS * i for i, n in enumerate(numbers[first : first + size]))
-            if value >> config.memories()[kind][0]:
+            if value >> config.stream_widths[kind]:
                 raise UserError(f"{value:#x} is too wide for {kind}", where=f"word {first}",
                                 hint="it belongs to another machine")
-            chosen.append(value)
+            chosen.append(in_memory(kind, value, config))
         found.append(Segment(kind, chosen))
         at = end
     return found

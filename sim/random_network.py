@@ -33,19 +33,24 @@ def random_network(
     imagenet: bool = False,
     pointwise: bool = False,
     multiple: int = 0,
+    kinds: tuple[str, ...] = (),
 ) -> RandomNetwork:
     """Draw a network: stem, residual blocks with optional stride 2, pool, classifier.
 
     With ``pointwise`` some blocks have 1x1 binary convolutions. With ``multiple`` the channels are
     multiples of it, and residuals may be pooled, used twice, or come from every second pixel.
     With ``imagenet`` the stem is 7x7 stride 2 with a 3x3 stride 2 max-pool, sides multiples of 4.
+    With ``kinds`` the blocks are not drawn: "3x3", "half" (3x3 with stride 2 and a pooled
+    residual), "1x1", "double" (1x1 with a residual used twice).
     """
     builder = _Builder(rng, max_channels, max_tau, mobile=bool(multiple), multiple=multiple or 1)
     if imagenet:
         builder.imagenet_stem(size or 4 * int(rng.integers(4, 13)))
     else:
         builder.stem(size or int(rng.integers(4, 13)))
-    for _ in range(int(rng.integers(1, max_blocks + 1))):
+    for kind in kinds:
+        builder.block(kind in ("1x1", "double"), kind)
+    for _ in range(0 if kinds else int(rng.integers(1, max_blocks + 1))):
         builder.block(pointwise and rng.random() < 0.5)
     return builder.head(classes or int(rng.integers(2, 12)))
 
@@ -120,7 +125,7 @@ class _Builder:
         return (weight, codebook, ids) if tau < 9 else (weight, None, None)
 
 
-    def block(self, pointwise=False):
+    def block(self, pointwise=False, kind=None):
         rng = self.rng
         likely = 0.7 if self.mobile else 0.45
         down = min(self.h, self.w) >= 4 and rng.random() < likely and not pointwise
@@ -129,6 +134,9 @@ class _Builder:
         even = not (self.h % 2 or self.w % 2)
         pooled = self.mobile and down and even and rng.random() < 0.5
         double = pointwise and self.mobile and rng.random() < 0.5
+        if kind:
+            down = pooled = kind == "half"
+            double, stride, out = kind == "double", 1 + down, self.c
         if pooled:
             out = self.c
         if double:

@@ -1,6 +1,7 @@
 """Published networks at full size: made, compiled and simulated bit-exact, whole frames.
 
-    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [NAME ...]
+    python benchmarks/networks/run.py [--work DIR] [--frames N] [--batch B] [--feature-bits N]
+        [--plan FILE] [NAME ...]
 
 Each network is made by ``hwbnn models synth``, compiled with ``--stop-after verify`` (which fails
 unless every step's memory words, every logit and every cycle are as the integer network and the
@@ -22,13 +23,14 @@ NAMES = (
     "snn-r18-tau5", "snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18", "reactnet-34",
     *(f"ab-{net}-{images}" for images in ("c10", "in")
       for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
-    "ab-reactnet-34-in", "ab-reactnet-a-c10",
+    "ab-reactnet-34-in", "ab-reactnet-a-c10", "ab-reactnet-a-in", "reactnet-a",
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
     "bnext-18-c10", "bnext-t-c10",
 )
 OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
-BITS = 11  # of maps
-MORE_BITS = {"bnext-18-c10": 16, "bnext-t-c10": 16}  # where narrow ones cost agreement, and it fits
+FEATURE_BITS = 11  # of maps, if not said
+# where narrow maps cost agreement and wide ones fit, or only narrow ones fit
+OTHER_BITS = {"bnext-18-c10": 16, "bnext-t-c10": 16, "ab-reactnet-a-in": 10, "reactnet-a": 10}
 
 
 def hwbnn(*arguments: str) -> float:
@@ -38,19 +40,21 @@ def hwbnn(*arguments: str) -> float:
     return time.monotonic() - start
 
 
-def entry(name: str, batch: int) -> str:
+def entry(name: str, batch: int, bits: int = FEATURE_BITS) -> str:
     """What results are kept under."""
+    name = name if bits == FEATURE_BITS else f"{name} {bits} bits"
     return name if batch == 1 else f"{name} batch {batch}"
 
 
-def measure(name: str, work: Path, frames: int, batch: int) -> dict:
+def measure(name: str, work: Path, frames: int, batch: int, bits: int,
+            plan: Path | None) -> dict:
     """Make, compile and simulate one network; what its report says. ``frames`` are batches."""
-    checkpoint, out = work / f"{name}.pth", work / entry(name, batch).replace(" ", "-")
+    checkpoint, out = work / f"{name}.pth", work / entry(name, batch, bits).replace(" ", "-")
     if not checkpoint.exists():
         hwbnn("models", "synth", name, "-o", str(checkpoint))
-    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--feature-bits",
-                    str(MORE_BITS.get(name, BITS)), "--frames", str(frames * batch),
-                    "--batch", str(batch), "--stop-after", "verify", "-o", str(out))
+    machine = ["--plan", str(plan)] if plan else ["--batch", str(batch)]
+    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--feature-bits", str(bits), *machine,
+                    "--frames", str(frames * batch), "--stop-after", "verify", "-o", str(out))
     report = json.loads((out / "report.json").read_text())
     verify = json.loads((out / "sim" / "verify.json").read_text())
     streamed = out / "sim" / "sdram.hex"  # of machines that stream their weights
@@ -61,12 +65,13 @@ def measure(name: str, work: Path, frames: int, batch: int) -> dict:
         "seconds": round(seconds),
         "stages": {s["name"]: [round(s["seconds"], 1), s["peak_bytes"] >> 20]
                    for s in report["stages"]},
+        "feature_bits": bits,
         "machine": report["machine"]["shape"],
+        "plan": json.loads((out / "plan.json").read_text()),
         "estimate": {k: v["estimate"]["value"] for k, v in report["resources"].items()},
         "frames": frames * batch,
         "batch": batch,
-        "levels": json.loads((out / "plan.json").read_text())["batch"],
-        "interval_rtl_sim": starts[-1] - starts[-2] if frames > 1 else None,
+        "interval_rtl_sim": starts[-1] - starts[-2],
         "latency_rtl_sim": verify["cycles"][-1],
         "words_compared": verify["words_compared"],
         "sdram_words": words,
@@ -108,13 +113,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--frames", type=int, default=2, help="batches to simulate")
     parser.add_argument("--batch", type=int, default=1, help="images a load of weights may serve")
+    parser.add_argument("--feature-bits", type=int, help="width of maps")
+    parser.add_argument("--plan", type=Path, help="a machine, as of an earlier compile")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     results = HERE / "results.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     for name in given.names:
-        key = entry(name, given.batch)
-        found[key] = measure(name, given.work, given.frames, given.batch)
+        bits = given.feature_bits or OTHER_BITS.get(name, FEATURE_BITS)
+        key = entry(name, given.batch, bits)
+        found[key] = measure(name, given.work, given.frames, given.batch, bits, given.plan)
         results.write_text(json.dumps(found, indent=1) + "\n")
         (HERE / "results.md").write_text(tables(found))
         print(f"{key}: {found[key]['interval_rtl_sim']} cycles between batches (rtl-sim)")

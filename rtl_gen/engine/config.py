@@ -96,6 +96,8 @@ class EngineConfig:
     ring_words : tuple of int
         Words at the end of each memory of STREAM_KINDS that the weight stream fills; empty where
         all weights are on chip.
+    stream_weight_bits : int
+        Width of multi-bit weights in the weight stream; 0 is ``weight_bits``.
     overlap : bool
         A turn of the program ends one frame and begins the next: the first result is none.
     batch : int
@@ -132,6 +134,7 @@ class EngineConfig:
     run_time: RunTimeConfig | None = None
     stem: StemConfig | None = None
     ring_words: tuple[int, ...] = ()
+    stream_weight_bits: int = 0
     overlap: bool = False
     batch: int = 1
     const_words: int = 4
@@ -178,6 +181,9 @@ class EngineConfig:
                              + " and frames that overlap" * self.overlap)
         if len(self.ring_words) not in (0, len(STREAM_KINDS)):
             raise ValueError(f"ring_words are {len(STREAM_KINDS)} numbers or none")
+        if not 0 <= self.stream_weight_bits <= self.weight_bits:
+            raise ValueError(f"stream_weight_bits must be 0 to {self.weight_bits}, not "
+                             f"{self.stream_weight_bits}")
         if not 1 <= self.id_bits <= 9:
             raise ValueError(f"id_bits must be 1 to 9, not {self.id_bits}")
 
@@ -257,9 +263,16 @@ class EngineConfig:
         return dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
 
     @property
+    def stream_widths(self) -> dict[str, int]:
+        """Bits that a word of each memory has in the stream."""
+        memories = self.memories()
+        dense = self.dense_inputs * (self.stream_weight_bits or self.weight_bits)
+        return {kind: memories[kind][0] for kind in STREAM_KINDS} | {"dense_weights": dense}
+
+    @property
     def stream_parts(self) -> dict[str, int]:
         """16-bit words that a word of each memory takes in the stream."""
-        return {kind: -(-self.memories()[kind][0] // STREAM_BITS) for kind in STREAM_KINDS}
+        return {kind: -(-bits // STREAM_BITS) for kind, bits in self.stream_widths.items()}
 
     # -- memories: name -> (width, depth) ----------------------------------------------------
 

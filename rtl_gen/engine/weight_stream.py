@@ -14,7 +14,8 @@ class WeightStream(wiring.Component):
 
     The stream is made of segments: a header word (kind in bits 1:0, index into STREAM_KINDS, and
     memory words less one in the rest), then that many memory words, each in so many 16-bit words,
-    low bits first. A segment waits, and all behind it, while its ring is full.
+    low bits first. Multi-bit weights may be narrower there than in their memory. A segment waits,
+    and all behind it, while its ring is full.
 
     Members
     -------
@@ -101,9 +102,19 @@ class WeightStream(wiring.Component):
             with m.If(commit):
                 m.d.sync += address.eq(Mux(address == depth - 1, depth - ring, address + 1))
             low = len(buffer) - STREAM_BITS * count
+            data = buffer[low : low + config.stream_widths[name]]
+            if len(data) < width:
+                data = self._widened(data)
             m.d.comb += [
                 getattr(self, f"o_en_{name}").eq(commit),
                 getattr(self, f"o_addr_{name}").eq(address),
-                getattr(self, f"o_data_{name}").eq(buffer[low : low + width]),
+                getattr(self, f"o_data_{name}").eq(data),
             ]
         return m
+
+    def _widened(self, data):
+        """Multi-bit weights with their signs extended to the memory's width."""
+        bits = self._config.stream_weight_bits
+        more = self._config.weight_bits - bits
+        weights = [data[i : i + bits] for i in range(0, len(data), bits)]
+        return Cat(*(Cat(weight, weight[-1].replicate(more)) for weight in weights))

@@ -9,8 +9,8 @@ import pytest
 
 from hwbnn.errors import UserError
 from hwbnn.external import stream_length
-from hwbnn.pack import segments, stream_words
-from hwbnn.passes import lower_to_integers
+from hwbnn.pack import in_memory, in_stream, segments, stream_words
+from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.shape import Shape, derive
 from hwbnn.weight_image import (
     HEADER_BYTES,
@@ -130,6 +130,29 @@ def test_a_stream_is_taken_apart_as_it_was_made(seed, shape):
         tiles = step.n_og * step.n_ig * program.config.lanes
         kind = "weights" if step.layer.binary else "dense_weights"
         assert part.memory_words[kind] == tiles and part.segments == 2 * step.n_og
+
+
+def test_weights_are_as_narrow_in_the_stream_as_its_layers_need():
+    """The first convolution has 12 bits and stays on chip; the others have 8."""
+    rng = np.random.default_rng(2)
+    network = random_network(rng, multiple=4, max_channels=8, size=16, classes=5,
+                             kinds=("3x3", "half", "3x3"))
+    _folded, graph = lower_to_integers(network.graph, rng.integers(0, 256, (1, 16, 16, 3)).astype(
+        np.uint8), Numeric())
+    program = derive(graph, Shape(16, 4, 1, 4), band=2, stream=True)
+    config = program.config
+    assert (config.weight_bits, config.stream_weight_bits) == (12, 8)
+    assert config.memories()["dense_weights"][0] == 48 and config.stream_parts["dense_weights"] == 2
+    words = stream_words(program)
+    assert split(words, config) == segments(program)
+    assert len(words) == stream_length(program)
+    values = [-128, 127, -1, 0]
+    word = sum((v & 0xFFF) << 12 * i for i, v in enumerate(values))
+    narrow = in_stream("dense_weights", word, config)
+    assert narrow == 0x00FF7F80 and in_memory("dense_weights", narrow, config) == word
+    for bad in (0x080, 0xF7F):  # 128, -129
+        with pytest.raises(ValueError, match="wider than 8 bits"):
+            in_stream("dense_weights", bad, config)
 
 
 def test_other_weights_are_named_by_step():
