@@ -303,11 +303,14 @@ def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
     if any(layer.max_pool for layer in layers) and not config.max_pool:
         raise DoesNotFit("the engine has no max-pools", where=where)
     needs, has = run_time_config(layers), config.run_time
-    if (needs is None) != (has is None):
-        without = "" if needs is None else "no "
-        raise DoesNotFit(f"the engine has {without}thresholds or gains of the image", where=where)
-    if needs is None:
+    if needs is None and has is None:
         return
+    if has is None:
+        raise DoesNotFit("needs thresholds or gains of the image, which the engine does not offer",
+                         where=where)
+    if needs is None:
+        raise DoesNotFit("the engine is for networks with thresholds or gains of the image",
+                         where=where)
     if (needs.gains is None) != (has.gains is None):
         raise DoesNotFit("run-time thresholds and gains need engines of their own", where=where)
     if needs.gains is not None:

@@ -4,7 +4,7 @@ import dataclasses
 
 from . import ints
 
-__all__ = ["IntRange", "TensorType"]
+__all__ = ["IntRange", "TensorType", "need_same_shape"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,3 +60,9 @@ class TensorType:
         c, h, w = self.shape
         tail = "" if self.range is None else f" {self.range} ({self.range.width} bit) f={self.frac}"
         return f"{self.kind} {c}x{h}x{w}{tail}"
+
+
+def need_same_shape(a: TensorType, b: TensorType) -> None:
+    """Raises ValueError unless ``a`` and ``b`` have one shape."""
+    if a.shape != b.shape:
+        raise ValueError(f"shapes {a.shape} and {b.shape} differ")

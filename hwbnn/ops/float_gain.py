@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from ..ir import Op, register_op
-from ..types import TensorType
+from ..types import TensorType, need_same_shape
 from .float_ops import Spread, _c, _float, _need_channels
 
 __all__ = ["FConcat", "FGain", "FGainAffine", "FMix", "FProduct", "gain_type"]
@@ -21,11 +21,6 @@ def gain_type(x: TensorType, g: TensorType) -> None:
     """Raises ValueError unless ``g`` is a vector of gains for the map ``x``."""
     if g.shape != (x.shape[0], 1, 1):
         raise ValueError(f"gains {g.shape} for {x.shape[0]} channels")
-
-
-def _same_shape(a: TensorType, b: TensorType) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"shapes {a.shape} and {b.shape} differ")
 
 
 def product_spread(a: Spread, b: Spread) -> Spread:
@@ -42,7 +37,7 @@ class FMix(Op):
     scale: np.ndarray
 
     def out_type(self, a: TensorType, b: TensorType) -> TensorType:
-        _same_shape(a, b)
+        need_same_shape(a, b)
         _need_channels(a, scale=self.scale)
         return _float(a.shape)
 
@@ -60,7 +55,7 @@ class FProduct(Op):
     """Element by element product of two maps."""
 
     def out_type(self, a: TensorType, b: TensorType) -> TensorType:
-        _same_shape(a, b)
+        need_same_shape(a, b)
         return _float(a.shape)
 
     def run(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

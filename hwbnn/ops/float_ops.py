@@ -14,7 +14,7 @@ import numpy as np
 
 from ..conv import conv2d, out_size, windows
 from ..ir import Op, register_op
-from ..types import TensorType
+from ..types import TensorType, need_same_shape
 
 __all__ = [
     "FAdd",
@@ -285,8 +285,7 @@ class FAdd(Op):
     """Sum of two maps of one shape (residual)."""
 
     def out_type(self, a: TensorType, b: TensorType) -> TensorType:
-        if a.shape != b.shape:
-            raise ValueError(f"shapes {a.shape} and {b.shape} differ")
+        need_same_shape(a, b)
         return _float(a.shape)
 
     def run(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

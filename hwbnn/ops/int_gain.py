@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import ints
 from ..ir import Op, register_op
-from ..types import IntRange, TensorType
+from ..types import IntRange, TensorType, need_same_shape
 from .float_gain import gain_type
 from .int_ops import MULTIPLIER_BITS, _c, _need, _need_channels
 
@@ -51,8 +51,7 @@ class Mix(Op):
     def out_type(self, a: TensorType, b: TensorType) -> TensorType:
         _need(a, "int")
         _need(b, "int")
-        if a.shape != b.shape:
-            raise ValueError(f"shapes {a.shape} and {b.shape} differ")
+        need_same_shape(a, b)
         _need_channels(a, self.gain_a, self.gain_b)
         _need_multiplier(a=a.range, b=b.range, gain_a=_range_of(self.gain_a),
                          gain_b=_range_of(self.gain_b))
@@ -76,8 +75,7 @@ class Product(Op):
     def out_type(self, a: TensorType, b: TensorType) -> TensorType:
         _need(a, "int")
         _need(b, "int")
-        if a.shape != b.shape:
-            raise ValueError(f"shapes {a.shape} and {b.shape} differ")
+        need_same_shape(a, b)
         _need_multiplier(a=a.range, b=b.range)
         ends = ints.round_shift(_corners(a.range, b.range), self.shift)
         return TensorType(a.shape, "int", _range_of(ends), a.frac + b.frac - self.shift)
