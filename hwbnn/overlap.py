@@ -5,6 +5,8 @@ arrays busy. Which piece runs when is decided here, once, from estimates: the pr
 list, and its exact cycles follow from it (hwbnn/schedule.py).
 """
 
+import dataclasses
+
 from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.stem_model import StemTimes
 
@@ -36,14 +38,44 @@ def split(piece: Piece, layer: Layer, config: EngineConfig, limit: int = LIMIT) 
 
 def interleave(front: list[Piece], back: list[Piece], layers: list[Layer],
                config: EngineConfig) -> list[Piece]:
-    """Both lists in one, each in its order: the sooner done of several orders (`_ordered`)."""
-    orders = [_ordered(front, back, layers, config, share) for share in SHARES]
-    return min(orders, key=lambda order: order[0])[1]
+    """Both lists in one, each in its order: the sooner done of several orders (`_order`)."""
+    ahead, behind = ([_work(piece, layers[piece.layer], config) for piece in pieces]
+                     for pieces in (front, back))
+    orders = [_order(ahead, behind, config, share) for share in SHARES]
+    rest = iter(front), iter(back)
+    return [next(rest[take_back]) for take_back in min(orders)[1]]
 
 
-def _ordered(front: list[Piece], back: list[Piece], layers: list[Layer], config: EngineConfig,
-             share: float | None) -> tuple[int, list[Piece]]:
-    """The cycle in which an order of both lists ends, about, and that order.
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A piece: about its cycles; 16-bit words of weights, of which ``first`` before it can start,
+    and how many of its kind fit on chip before they are used."""
+
+    stem: bool
+    cycles: int
+    words: int
+    first: int
+    ring: int
+
+
+def _work(piece: Piece, layer: Layer, config: EngineConfig) -> _Work:
+    geo = geometry(layer, config)
+    groups, sweep = piece.g1 - piece.g0, (piece.y1 - piece.y0) * geo.n_x
+    if not layer.stem:
+        sweep = max(sweep, config.lanes + 1)
+    cycles = groups * geo.n_ig * sweep
+    if not config.streams:
+        return _Work(layer.stem, cycles, 0, 0, 0)
+    kind, parts = "weights" if layer.binary else "dense_weights", config.stream_parts
+    tile = config.lanes * parts[kind]
+    constants = config.lanes * config.const_words * parts["constants"]
+    return _Work(layer.stem, cycles, groups * (geo.n_ig * tile + constants), tile + constants,
+                 config.rings[kind] * parts[kind])
+
+
+def _order(front: list[_Work], back: list[_Work], config: EngineConfig,
+           share: float | None) -> tuple[int, list[bool]]:
+    """The cycle in which an order of both lists ends, about, and whether the back goes, each time.
 
     The back goes first when its weights come as fast as it uses them, so that the stream of
     weights rarely stops; but not when the stem would then wait for more than ``share`` of its
@@ -51,84 +83,44 @@ def _ordered(front: list[Piece], back: list[Piece], layers: list[Layer], config:
     go soonest.
     """
     stem = StemTimes(config.stem) if config.stem is not None else None
+    slack = share * stem.patience if stem and share is not None else None
     taken: list[int] = []
-    memory = _Memory(config)
-    now, result = 0, []
-    front, back = list(front), list(back)
-    row_at = stem.next_ready(taken) if stem and front else 0
-    while front or back:
-        smooth = memory.smooth(back[0], layers) if back else NEVER
-        free, latest = NEVER, NEVER
-        if front:
-            free = row_at if layers[front[0].layer].stem else now
-        if stem and front and share is not None:
-            latest = row_at + share * stem.patience - _until_stem(front, layers, config)
-        take_back = bool(back) and (
-            (smooth <= now and now + _cycles(back[0], layers[back[0].layer], config) <= latest)
-            or (free > now and smooth <= free))
-        piece = back.pop(0) if take_back else front.pop(0)
-        layer = layers[piece.layer]
+    arrived = 0  # cycle in which all words asked for so far have come, one a cycle
+    now, result, i, j = 0, [], 0, 0
+    until = _until_stem(front)
+    rows = sum(piece.stem for piece in front)
+    row_at = stem.next_ready(taken) if rows else 0
+    while i < len(front) or j < len(back):
+        smooth = free = latest = NEVER
+        if j < len(back):
+            smooth = arrived + max(back[j].first, back[j].words - back[j].cycles)
+        if i < len(front):
+            free = row_at if front[i].stem else now
+            if slack is not None:
+                latest = row_at + slack - until[i]
+        take_back = j < len(back) and (
+            (smooth <= now and now + back[j].cycles <= latest) or (free > now and smooth <= free))
+        result.append(take_back)
         if take_back:
-            now = memory.run(piece, layers, now)
+            piece, j = back[j], j + 1
+            start = max(now, arrived + piece.first)
+            now = max(start + piece.cycles, arrived + piece.words)
+            arrived = max(arrived + piece.words, now - piece.ring)
         else:
-            now = max(now, free) + _cycles(piece, layer, config)
+            piece, i = front[i], i + 1
+            now = max(now, free) + piece.cycles
         now += OVERHEAD
-        if layer.stem:
+        if piece.stem:
             taken.append(now)
-            if any(layers[p.layer].stem for p in front):
+            if len(taken) < rows:
                 row_at = stem.next_ready(taken)
-        result.append(piece)
     return now, result
 
 
-def _until_stem(front: list[Piece], layers: list[Layer], config: EngineConfig) -> int:
-    """Cycles of the pieces before the first one that takes a row of the stem."""
-    total = 0
-    for piece in front:
-        if layers[piece.layer].stem:
-            return total
-        total += _cycles(piece, layers[piece.layer], config) + OVERHEAD
-    return total
-
-
-def _cycles(piece: Piece, layer: Layer, config: EngineConfig) -> int:
-    geo = geometry(layer, config)
-    sweep = (piece.y1 - piece.y0) * geo.n_x
-    if not layer.stem:
-        sweep = max(sweep, config.lanes + 1)
-    return (piece.g1 - piece.g0) * geo.n_ig * sweep
-
-
-class _Memory:
-    """About when weights are on chip: a word a cycle, a ring ahead of their use."""
-
-    def __init__(self, config: EngineConfig):
-        self.config = config
-        self.at = 0  # cycle in which all words asked for so far have come
-
-    def _words(self, piece: Piece, layer: Layer) -> tuple[int, int]:
-        """16-bit words of a piece, and of its first tile and constants."""
-        config = self.config
-        if not config.streams:
-            return 0, 0
-        parts = config.stream_parts
-        tile = config.lanes * parts["weights" if layer.binary else "dense_weights"]
-        constants = config.lanes * config.const_words * parts["constants"]
-        groups = piece.g1 - piece.g0
-        return groups * (geometry(layer, config).n_ig * tile + constants), tile + constants
-
-    def smooth(self, piece: Piece, layers: list[Layer]) -> int:
-        """First cycle in which the piece can start and not wait for weights."""
-        words, first = self._words(piece, layers[piece.layer])
-        return self.at + max(first, words - _cycles(piece, layers[piece.layer], self.config))
-
-    def run(self, piece: Piece, layers: list[Layer], now: int) -> int:
-        """Start the piece as soon as it can from ``now`` on; when it ends."""
-        layer = layers[piece.layer]
-        words, first = self._words(piece, layer)
-        start = max(now, self.at + first)
-        end = max(start + _cycles(piece, layer, self.config), self.at + words)
-        kind = "weights" if layer.binary else "dense_weights"
-        ring = self.config.rings[kind] * self.config.stream_parts[kind]
-        self.at = max(self.at + words, end - ring)
-        return end
+def _until_stem(front: list[_Work]) -> list[int]:
+    """Cycles from every piece to the one that takes the stem's next row."""
+    result, after = [], 0
+    for piece in reversed(front):
+        after = 0 if piece.stem else after + piece.cycles + OVERHEAD
+        result.append(after)
+    return result[::-1]
