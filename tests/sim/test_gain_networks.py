@@ -26,7 +26,7 @@ MORE = {
     "S8-P3-T2-K3": (Shape(8, 3, 2, 3), "shift", False),
     "S16-P8-T1-K8-mobile": (Shape(16, 8, 1, 8), "multiplier", True),
     "S8-P16-T1-K8": (Shape(8, 16, 1, 8), "multiplier", False),
-    "S8-P4-T2-K2-mobile": (Shape(8, 4, 2, 2), "shift", True),
+    "S4-P2-T2-K2-mobile": (Shape(4, 2, 2, 2), "shift", True),
     "S16-P4-T4-K2": (Shape(16, 4, 4, 2), "multiplier", False),
 }
 EXPECTED = {"sum": 8, "product": 8, "halved sum": 4, "halved product": 4, "real": 4, "two": 6,
