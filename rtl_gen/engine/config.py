@@ -10,6 +10,7 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from .first_config import FirstConfig
 from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
 
@@ -31,8 +32,17 @@ IMAGE_FIELDS = {
     "image_release": COORDINATE_BITS + 1,  # rows that nobody reads after this step
 }
 RUN_TIME_FIELDS = {
-    "map_pass": 1,  # reads a stored map word by word; no array, no lane
     "x_vector": 1,  # the dense input, or the thresholds, and what is left for it are vectors
+}
+PASS_FIELDS = {
+    "map_pass": 1,  # reads a stored map word by word; no array, no lane
+}
+BESIDE_FIELDS = {
+    "f_from": 1,  # feature memory read
+    "f_to": 1,  # feature memory written
+    "awaits": 1,  # reads what the threshold unit makes next
+    "sums": 1,  # channel sums go to the threshold unit
+    "due": 1,  # with the step's end their map is complete
 }
 POINTWISE_FIELDS = {
     "point": 1,  # a 1x1 convolution of a map by channel groups
@@ -92,8 +102,10 @@ class EngineConfig:
         All activation bits are made by passes over stored maps, at thresholds of each image; there
         is one bit buffer. Dense inputs that are maps lie in the feature memory (``shared_x``),
         vectors in a memory of their own.
-    stem : StemConfig, optional
-        A stem unit computes the first layer; its ``lanes`` are this engine's.
+    stem : StemConfig or FirstConfig, optional
+        A unit beside the engine computes the first layer; its ``lanes`` are this engine's.
+    dense_maps : bool
+        The dense array computes the first layer, or reads maps; else vectors alone, of one pixel.
     ring_words : tuple of int
         Words at the end of each memory of STREAM_KINDS that the weight stream fills; empty where
         all weights are on chip.
@@ -131,7 +143,8 @@ class EngineConfig:
     max_pool: bool = False
     clamps: tuple[tuple[int, int], ...] = ()
     run_time: RunTimeConfig | None = None
-    stem: StemConfig | None = None
+    stem: StemConfig | FirstConfig | None = None
+    dense_maps: bool = True
     ring_words: tuple[int, ...] = ()
     overlap: bool = False
     batch: int = 1
@@ -166,11 +179,17 @@ class EngineConfig:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
         if self.run_time is not None and (not self.shared_x or self.pointwise):
             raise ValueError("run-time thresholds need shared_x and no 1x1 binary convolutions")
+        if not self.dense_maps and not isinstance(self.stem, FirstConfig):
+            raise ValueError("a dense array for vectors alone needs a unit for the first layer")
+        pooled_stem = isinstance(self.stem, StemConfig)
+        if self.beside and (p % self.run_time.unit.inputs or pooled_stem or self.ring_words):
+            raise ValueError("a threshold unit needs inputs that divide the lanes, no 7x7 stem, "
+                             "and weights on chip")
         if any(lo > hi for lo, hi in self.clamps):
             raise ValueError(f"clamps {self.clamps}")
         if self.pointwise and s % p:
             raise ValueError(f"1x1 convolutions need lanes that divide the {s} channels, not {p}")
-        if self.stem is not None and (self.stem.lanes != p or t != 1):
+        if self.stem is not None and (self.stem.lanes, self.stem.pixels) != (p, t):
             raise ValueError(f"a stem of {self.stem.lanes} lanes beside {p} lanes of {t} pixels")
         if self.batch < 1 or (self.batch > 1 and self.overlap):
             raise ValueError(f"a batch of {self.batch} images"
@@ -188,9 +207,19 @@ class EngineConfig:
         return self.channels_in % self.lanes != 0
 
     @property
+    def beside(self) -> bool:
+        """Whether a threshold unit works beside the array, on another frame."""
+        return self.run_time is not None and self.run_time.unit is not None
+
+    @property
+    def passes(self) -> bool:
+        """Whether passes over maps are steps of the program."""
+        return self.run_time is not None and not self.beside
+
+    @property
     def bit_buffers(self) -> str:
         """Names of the bit buffers: one where no layer writes bits while it reads others."""
-        return "ab" if self.run_time is None else "a"
+        return "a" if self.passes else "ab"
 
     @property
     def x_mode_bits(self) -> int:
@@ -217,9 +246,14 @@ class EngineConfig:
         return self.window_bits * self.lanes * self.pixels
 
     @property
+    def dense_pixels(self) -> int:
+        """Pixels at once of the dense array."""
+        return self.pixels if self.dense_maps else 1
+
+    @property
     def dense_macs(self) -> int:
         """Multi-bit multiply-accumulates per cycle."""
-        return self.dense_inputs * self.lanes * self.pixels
+        return self.dense_inputs * self.lanes * self.dense_pixels
 
     @property
     def has_codebook(self) -> bool:
@@ -263,6 +297,10 @@ class EngineConfig:
             result[f"x{bank}"] = (p * t * f, self.x_depth)
         if self.run_time is not None:
             result |= self.run_time.memories(p, f)
+        if self.beside:
+            unit = self.run_time.unit
+            result["features1"] = (p * t * f, unit.feature_depth)
+            result |= unit.memories(p, f, self.weight_bits, self.bias_bits)
         result["psum"] = (p * t * self.acc_bits, self.psum_depth)
         result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)
         result["dense_weights"] = (self.weight_bits * self.dense_inputs, self.dense_weight_depth)
@@ -313,9 +351,14 @@ class EngineConfig:
         return _bits(self.bit_depth if self.stem else max(self.bit_depth, self.image_depth))
 
     @property
+    def feature_addr_bits(self) -> int:
+        second = self.run_time.unit.feature_depth if self.beside else 0
+        return _bits(max(self.feature_depth, second))
+
+    @property
     def step_layout(self) -> data.StructLayout:
         """One compute step: a convolution over a row range, and what becomes of its results."""
-        ba, fa = self.bit_addr_bits, _bits(self.feature_depth)
+        ba, fa = self.bit_addr_bits, self.feature_addr_bits
         xa = fa if self.shared_x else _bits(self.x_depth)
         if self.run_time is not None:
             xa = max(xa, _bits(self.run_time.vector_depth))
@@ -383,7 +426,9 @@ class EngineConfig:
     def _run_time_fields(self) -> dict[str, int]:
         if self.run_time is None:
             return {}
-        return RUN_TIME_FIELDS | {
+        if self.beside:
+            return RUN_TIME_FIELDS | BESIDE_FIELDS
+        return RUN_TIME_FIELDS | PASS_FIELDS | {
             "sigmoid": _bits(len(self.run_time.fracs)),  # which position a sigmoid has
             "pass_lanes": _bits(self.lanes),  # lanes of a pass' last group, less one
         }

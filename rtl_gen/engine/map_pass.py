@@ -47,7 +47,7 @@ class MapPass(wiring.Component):
                 "i_step": In(address),
                 "i_vector": In(config.step_layout["x_addr"].shape),
                 "i_planes": In(config.step_layout["n_og"].shape),
-                "i_lanes": In(config.step_layout["pass_lanes"].shape),
+                "i_lanes": In(range(max(2, p))),
                 "i_valid": In(1),
                 "i_first": In(1),
                 "o_addr": Out(address),
@@ -96,12 +96,12 @@ class MapPass(wiring.Component):
         return m
 
 
-def clamp_limits(m, config: EngineConfig, step):
-    """(lowest, highest) value of the step's results, as registers."""
+def clamp_limits(m, config: EngineConfig, choice):
+    """(lowest, highest) value of the results by a step's ``clamp``, as registers."""
     f = config.feature_bits
     menu = ((-(1 << (f - 1)), (1 << (f - 1)) - 1), *config.clamps)
     lo, hi = (Signal(signed(f), name=name, reset_less=True) for name in ("clamp_lo", "clamp_hi"))
-    with m.Switch(step.clamp):
+    with m.Switch(choice):
         for i, limits in enumerate(menu):
             with m.Case(i):
                 m.d.sync += [lo.eq(limits[0]), hi.eq(limits[1])]

@@ -36,7 +36,7 @@ def issue_layout(config: EngineConfig) -> data.StructLayout:
         # first and last group of an image of a batch, in an output group's last sweep
         | ({"image_first": 1, "image_last": 1} if config.batch > 1 else {})
         # "valid" of a pass over a map, which goes another way
-        | ({} if config.run_time is None else {"passing": 1})
+        | ({"passing": 1} if config.passes else {})
     )
 
 
@@ -80,6 +80,8 @@ class Sequencer(wiring.Component):
         Ask for the scan of the logits, image by image; it is over.
     o_result_next : Out(1), where the configuration has a batch
         With ``o_result``: the next image's.
+    i_made : In(1), where a threshold unit works beside the array
+        Pulse: bits are stored; a step with ``awaits`` takes them.
     """
 
     def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0)):
@@ -119,6 +121,7 @@ class Sequencer(wiring.Component):
                 "i_result_done": In(1),
             }
             | ({"o_result_next": Out(1)} if config.batch > 1 else {})
+            | ({"i_made": In(1)} if config.beside else {})
         )
 
     def elaborate(self, platform):
@@ -155,17 +158,17 @@ class Sequencer(wiring.Component):
             og_last.eq(og == step.n_og),
         ]
         point = step.point if config.pointwise else Const(0)
-        map_pass = step.map_pass if config.run_time is not None else Const(0)
+        map_pass = step.map_pass if config.passes else Const(0)
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
         # partial sums are written three cycles after they are read: sweeps start 4 cycles apart
-        gap = Signal(2 if config.run_time is None else 3)
+        gap = Signal(3 if config.passes else 2)
         with m.If(gap != 0):
             m.d.sync += gap.eq(gap - 1)
         with m.If(go & tile_first):
             m.d.sync += gap.eq(3)
-            if config.run_time is not None:
+            if config.passes:
                 # bits that straddle two words are written a cycle later than others: a pass, which
                 # waits for no constants, starts its sweeps PASS_SWEEP cycles apart
                 with m.If(map_pass):
@@ -229,7 +232,7 @@ class Sequencer(wiring.Component):
                 issue.image_first.eq((j == 0) & (y == 0) & ig_last),
                 issue.image_last.eq(j_last & rows_last & ig_last),
             ]
-        if config.run_time is not None:
+        if config.passes:
             m.d.sync += issue.passing.eq(go & map_pass)
         for bank in range(ROW_BANKS):
             m.d.sync += self.o_row_addr[bank].eq(plane + row_off[bank] + word_now)
@@ -276,6 +279,11 @@ class Sequencer(wiring.Component):
                         m.d.sync += [ig.eq(0), og.eq(og + 1)]
 
         # -- steps ---------------------------------------------------------------------------
+        bits_ok = Const(1)
+        if config.beside:
+            made = Signal(2)  # maps of bits that no step has taken
+            m.d.sync += made.eq(made + self.i_made - (take_step & following.awaits))
+            bits_ok = ~following.awaits | (made != 0)
         drain = Signal(range(max(self._drain, *self._drains) + 1))
         first_step = Signal(init=1)
         whole = Signal(init=not config.overlap)  # a result is one: its frame has begun
@@ -284,7 +292,7 @@ class Sequencer(wiring.Component):
                 rows_ok = Const(1)
                 if config.stem is None:
                     rows_ok = self.i_rows >= following.image_need
-                with m.If(following_ready & rows_ok):
+                with m.If(following_ready & rows_ok & bits_ok):
                     m.d.comb += [take_step.eq(1), self.o_frame.eq(first_step)]
                     m.d.sync += [step.eq(following), first_step.eq(0)]
                     m.next = "SETUP"
@@ -314,7 +322,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(go & j_last & y_last & ig_last & og_last):
                     m.d.sync += drain.eq(self._drain)
-                    if config.run_time is not None:
+                    if config.passes:
                         of_pass, of_sigmoid = self._drains
                         with m.If(map_pass):
                             m.d.sync += drain.eq(of_pass)

@@ -35,10 +35,12 @@ class XMap(wiring.Component):
         As in the issue; ``i_first`` and ``i_last`` of the output group's sums.
     i_image_first, i_image_last : In, where the configuration has a batch
         The same of each image; the channel sums of a batch lie one behind the other.
-    i_vector, i_table : In, with ``run_time``
+    i_vector : In, with ``run_time``;  i_table : In, where passes are steps
         What is read, or written by MAP, is a vector; which table the sigmoid uses.
-    i_pass, i_pass_addr : In, o_vector : Out(ArrayLayout(signed(feature_bits), P)), likewise
-        Read a vector for a pass; the one read, READ_LATENCY cycles later.
+    i_pass, i_pass_addr : In, o_vector : Out(ArrayLayout(signed(feature_bits), P)), where passes
+        are steps: read a vector for one; the one read, READ_LATENCY cycles later.
+    o_sum_en, o_sum_addr, o_sum : Out, with a threshold unit
+        A word of channel sums is written.
     i_read, i_read_addr, i_slice : In
         Dense side: read word ``i_read_addr`` of every bank.
     o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
@@ -62,13 +64,16 @@ class XMap(wiring.Component):
         }
         run_time = {}
         if config.run_time is not None:
-            run_time = {
-                "i_vector": In(1),
+            run_time = {"i_vector": In(1)}
+        if config.passes:
+            run_time |= {
                 "i_table": In(config.step_layout["sigmoid"].shape),
                 "i_pass": In(1),
                 "i_pass_addr": In(address),
                 "o_vector": Out(data.ArrayLayout(signed(f), p)),
             }
+        if config.beside:
+            run_time |= {"o_sum_en": Out(1), "o_sum_addr": Out(address), "o_sum": Out(p * f)}
         super().__init__(
             (shared if config.shared_x else {})
             | run_time
@@ -103,7 +108,7 @@ class XMap(wiring.Component):
         pairs = self._pairs(m, sampling)
         if config.pooled:
             pooled, pooled_valid, pooled_first = self._pool(m, word, pairs)
-        if config.run_time is not None:
+        if config.passes:
             sigmoid = self._sigmoid(m)
         total, total_valid, total_first = self._sum(m, word)
 
@@ -131,7 +136,7 @@ class XMap(wiring.Component):
                     ]
                     for i in range(config.lanes * config.pixels):
                         m.d.sync += value[i].eq(pairs["columns"][i][0])
-            if config.run_time is not None:
+            if config.passes:
                 with m.Case(XMode.SIGMOID):
                     m.d.sync += [valid.eq(sigmoid.o_valid), first.eq(1)]
                     for lane in range(config.lanes):
@@ -161,7 +166,7 @@ class XMap(wiring.Component):
         read = []
         read_en, read_addr = Signal(), Signal.like(self.i_read_addr)
         m.d.sync += [read_en.eq(self.i_read), read_addr.eq(self.i_read_addr)]
-        if config.run_time is not None:
+        if config.passes:
             with m.If(self.i_pass):
                 m.d.sync += [read_en.eq(1), read_addr.eq(self.i_pass_addr)]
         vector = Const(0)
@@ -205,7 +210,7 @@ class XMap(wiring.Component):
                             bank, lane = divmod(channel, config.lanes)
                             found = views[bank][lane * t + pixel]
                             if config.run_time is not None and pixel == 0:
-                                found = Mux(self.i_vector, self.o_vector[lane], found)
+                                found = Mux(self.i_vector, self._vector[lane], found)
                             m.d.comb += self.o_x[pixel * k + c].eq(found)
 
     def _vectors(self, m, valid, address, value, read_en, read_addr):
@@ -225,8 +230,17 @@ class XMap(wiring.Component):
             ram.w_data.eq(Cat(value[lane * config.pixels] for lane in range(config.lanes))),
             ram.r_en.eq(read_en),
             ram.r_addr.eq(read_addr),
-            self.o_vector.eq(ram.r_data),
         ]
+        self._vector = Signal(data.ArrayLayout(signed(config.feature_bits), config.lanes))
+        m.d.comb += self._vector.eq(ram.r_data)
+        if config.passes:
+            m.d.comb += self.o_vector.eq(self._vector)
+        if config.beside:
+            m.d.comb += [
+                self.o_sum_en.eq(ram.w_en & (mode == XMode.SUM)),
+                self.o_sum_addr.eq(address),
+                self.o_sum.eq(ram.w_data),
+            ]
         return vector
 
     def _sigmoid(self, m):
