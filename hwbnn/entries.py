@@ -28,7 +28,7 @@ class Entry:
 
     barrier: Barrier
     fields: dict[str, int]
-    groups: int  # words of a plane of the map
+    groups: int  # words of a plane of the map, or pairs of them
     lag: int
 
     @property
@@ -91,11 +91,20 @@ def entries(layers, config: EngineConfig, placement: Placement,
             if layer.clamp:
                 limits = (layer.clamp.lo, layer.clamp.hi)
                 fields[f"clamp{n}"] = 1 + config.clamps.index(limits)
+        words = unit.words
+        if words == 2 and (geo.n_x % 2 or geo.n_x != geo.n_x_map
+                           or fields["f_read"] % 2 or fields["f_step"] % 2):
+            raise DoesNotFit(f"rows of {geo.n_x} words have no pass of two words a cycle",
+                             where=over.name, hint="plan without 'wide'")
+        for name in ("f_read", "f_step"):
+            fields[name] //= words
+        for name in ("n_x", "n_inside"):
+            fields[name] = (fields[name] + 1) // words - 1
         if over.x:
             plane = kept.x[over.x] * x_row_words(over, config)
             fields |= {"sample": 1, "s_write": placement.x[over.x], "s_step": plane}
         fixed = sum(gaps(unit)) + 2 + unit_drain() + 1
-        found.append(Entry(barrier, fields, geo.height * geo.n_x, barrier.half, fixed))
+        found.append(Entry(barrier, fields, geo.height * geo.n_x // words, barrier.half, fixed))
         needed["sums"] = max(needed["sums"], fields["sums"] + geo.n_og)
         needed["hidden"] = max(needed["hidden"], n_words)
         needed["planes"] = max(needed["planes"], geo.n_og)

@@ -27,6 +27,7 @@ BASE = 4225.0
 # the stem of 8 lanes as nextpnr packs it, and what a pair of products costs without a multiplier
 STEM_COMB, STEM_FF, STEM_CORRECTIONS = 6564.0, 9066, 6
 STEM_PER_LOGIC_PAIR = 300.0
+UNIT_PER_VALUE = 20.0  # of a pass, and of choosing between memories
 UNIT_COMB = 1200.0  # a threshold unit without its lane, and the second frame's memories
 FIRST_COMB = 900.0  # a unit for the first 3x3 convolution without its products
 STREAM_COMB = 1000.0  # SDRAM controller, weight stream
@@ -81,7 +82,7 @@ def estimate(config: EngineConfig) -> Resources:
         ff += STEM_FF
         dsp += stem.macs // 2 - stem.logic_pairs + STEM_CORRECTIONS * stem.pairs // 4
     if config.beside:
-        comb += UNIT_COMB + per_lane
+        comb += UNIT_COMB + per_lane + UNIT_PER_VALUE * lanes * config.pass_words
         ff += 2000
         dsp += config.run_time.unit.inputs + per_lane_dsp
     if config.streams:

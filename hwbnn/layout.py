@@ -155,6 +155,18 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
                         kept=kept.bits[layer.bits], channels=_channels(step, config))
     if layer.x and not reads_stored(layer, config):
         _dense_input(result, program, step, _dense_value(layer, values), image)
+    return _by_parity(result) if config.pass_words == 2 else result
+
+
+def _by_parity(found: Words) -> Words:
+    """Even and odd words of the feature memories apart."""
+    result: Words = {}
+    for memory, words in found.items():
+        for address, word in words.items():
+            name = memory
+            if memory.startswith("features"):
+                name, address = memory + "_odd" * (address % 2), address // 2
+            result.setdefault(name, {})[address] = word
     return result
 
 
@@ -262,6 +274,9 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         return f"{layer.x} channel {channel}"
     lane, pixel = divmod(bit // f, t)
     bank, banks, y0 = 0, 1, step.y0
+    if config.pass_words == 2 and memory.startswith("features"):
+        address = 2 * address + memory.endswith("_odd")
+        memory = memory.removesuffix("_odd")
     if memory.startswith("unit"):
         return f"{layer.name} {memory.removeprefix('unit_')} word {address} bit {bit}"
     if memory.startswith("features") and layer.stored:

@@ -1,5 +1,7 @@
 """Where maps lie when two frames are in the machine: a feature memory and a bit buffer a half."""
 
+import dataclasses
+
 from rtl_gen.engine.config import EngineConfig
 
 from .allocate import Region, first_fit
@@ -42,6 +44,9 @@ def place_beside(layers, config: EngineConfig, rows: Rows, halves: Halves) -> Pl
             alias = over.source if lives.last(over.source) == lives.reading(barrier) else None
             maps[barrier.half].append(Region(f"x:{over.x}", size, times[over.x], alias))
     features, words = {}, []
+    if config.pass_words == 2:  # pairs of words begin at even ones
+        maps = [[dataclasses.replace(r, size=r.size + r.size % 2) for r in regions]
+                for regions in maps]
     for regions in maps:
         places, needed = first_fit(regions)
         words.append(needed)

@@ -43,8 +43,11 @@ def plan_beside(graph: Graph, board, luts: int,
     result = []
     for _cycles, shape in sorted(found)[:FINALISTS]:
         for cut in cuts:
-            made = _make(graph, shape, beside=cut, ahead=ahead)
-            if made is None or excess(made.estimate, board.budget, luts):
+            for wide in (True, False):
+                made = _make(graph, shape, beside=cut, ahead=ahead, wide=wide)
+                if made is not None and not excess(made.estimate, board.budget, luts):
+                    break
+            else:
                 continue
             interval = schedule(made.program).interval
             progress(f"{shape}, two frames at once: {interval:,} cycles a frame, about "

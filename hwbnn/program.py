@@ -1,8 +1,10 @@
 """From layers and a machine shape to a program: steps, memory placement, weight loads."""
 
 import dataclasses
+import itertools
 
 from rtl_gen.engine.config import COORDINATE_BITS, POINT_WORDS, ROW_BANKS, EngineConfig
+from rtl_gen.engine.top import Timing
 from rtl_gen.engine.xmap import XMode
 
 from .batches import Batches
@@ -167,7 +169,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if split_at is not None:
         found, unit_needs = entries(layers, config, placement, split_at)
         tables |= unit_needs
-        _mark(steps, split_at, layers)
+        _mark(steps, split_at, layers, config)
     steps[-1].fields["last"] = 1
     [step for step in steps if step.load][-1].load["last"] = 1
     [step for step in steps if step.layer.is_output][-1].fields["result"] = 1
@@ -188,8 +190,8 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     return Program(config, layers, input_op, placement, steps, needed, batches, found)
 
 
-def _mark(steps: list[Step], split_at: Halves, layers) -> None:
-    """Which steps leave a map for the threshold unit, and which wait for its bits."""
+def _mark(steps: list[Step], split_at: Halves, layers, config: EngineConfig) -> None:
+    """Which steps leave a map for the threshold unit, which wait for its bits, which flow on."""
     for barrier in split_at.barriers:
         maker, consumer = layers[barrier.maker], layers[barrier.consumer]
         made = [step for step in steps if step.layer is maker]
@@ -197,6 +199,19 @@ def _mark(steps: list[Step], split_at: Halves, layers) -> None:
         for step in made:
             step.fields["sums"] = 1
         next(step for step in steps if step.layer is consumer).fields["awaits"] = 1
+    timing = Timing(config)
+    for step, following in itertools.pairwise(steps):
+        step.fields["flows"] = int(_flows(step, following, config, timing))
+
+
+def _flows(step: Step, following: Step, config: EngineConfig, timing: Timing) -> bool:
+    """Whether the next step may begin while this one's last results are on their way: both take
+    the same way, constants are free again, and the fields have reached all stages."""
+    if not (step.layer.binary and following.layer.binary) or config.max_pool:
+        return False
+    depends = step.layer.value in following.layer.reads and not following.fields.get("awaits")
+    issues = step.groups * step.n_og * step.n_ig
+    return not depends and step.groups >= timing.const_hold and issues > timing.late + 2
 
 
 def _image_fields(steps: list[Step], kept: int) -> None:

@@ -317,6 +317,9 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
             loader = stem if step.layer.stem else weights
             end, wait = _run_step(step, taken, loader, constants)
             finish = end + 1 + _drain(step, timing)
+            free_at = finish + 1
+            if step.fields.get("flows"):
+                free_at = end + 2 + timing.flow_drain
             if step.layer.stem:
                 stem.row_taken(finish)
             if step.layer.from_image:
@@ -324,7 +327,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
             if step.fields.get("due"):
                 unit.leave(finish + 1)
             steps.append(_account(step, config, finish + 1 - begun, wait, taken - free))
-            begun = cycle = finish + 1
+            begun, cycle = finish + 1, free_at
             if step.fields.get("result"):
                 for number in range(batch):
                     cycle += scan + (number > 0)  # a cycle between two scans

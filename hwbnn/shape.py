@@ -60,7 +60,7 @@ class Shape:
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
            band: int = 0, halvings: int = 1, logic_pairs: int = 0, stream: bool = False,
            overlap: int | None = None, batch=None, beside: int | None = None,
-           ahead: bool = False) -> Program:
+           ahead: bool = False, wide: bool = False) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -73,7 +73,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     of the next frame. ``batch`` says from which layers on several images run at once
     (see `hwbnn.program.program`). With ``beside`` so many steps are the front of a frame, and a
     unit beside the array makes the bits (see `hwbnn.beside`). With ``ahead`` a first 3x3
-    convolution has a unit of its own.
+    convolution has a unit of its own, with ``wide`` a pass takes two words a cycle.
     """
     layers = extract_layers(graph)
     types = graph.types()
@@ -83,7 +83,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
                  types[layers[0].conv.name].range.width)
     run_time = run_time_config(layers)
     if beside is not None:
-        run_time = _with_unit(layers, run_time, shape, stream)
+        run_time = _with_unit(layers, run_time, shape, stream, 1 + wide)
     wide = EngineConfig(
         **dataclasses.asdict(shape),
         **_arithmetic(graph, layers, types),
@@ -125,8 +125,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     return _fit(layers, full, graph_input(graph).op, order)
 
 
-def _with_unit(layers, run_time: RunTimeConfig | None, shape: Shape,
-               stream: bool) -> RunTimeConfig:
+def _with_unit(layers, run_time: RunTimeConfig | None, shape: Shape, stream: bool,
+               words: int) -> RunTimeConfig:
     """With a threshold unit, of memories of any depth."""
     if run_time is None:
         raise DoesNotFit("has no thresholds that are made for every image", where="plan",
@@ -136,7 +136,7 @@ def _with_unit(layers, run_time: RunTimeConfig | None, shape: Shape,
                          where=layers[0].name, hint="plan without 'beside'")
     inputs = next(n for n in (UNIT_INPUTS, 2, 1) if shape.lanes % n == 0)
     depths = {field: 1 << 16 for field, _least in UNIT_DEPTHS.values()}
-    return dataclasses.replace(run_time, unit=ThresholdConfig(inputs=inputs, **depths))
+    return dataclasses.replace(run_time, unit=ThresholdConfig(inputs=inputs, words=words, **depths))
 
 
 def _full_rings(config: EngineConfig) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ BESIDE_FIELDS = {
     "awaits": 1,  # reads what the threshold unit makes next
     "sums": 1,  # channel sums go to the threshold unit
     "due": 1,  # with the step's end their map is complete
+    "flows": 1,  # the next step begins while the last results are on their way
 }
 POINTWISE_FIELDS = {
     "point": 1,  # a 1x1 convolution of a map by channel groups
@@ -179,6 +180,9 @@ class EngineConfig:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
         if self.run_time is not None and (not self.shared_x or self.pointwise):
             raise ValueError("run-time thresholds need shared_x and no 1x1 binary convolutions")
+        if self.beside and self.pass_words == 2 and (self.straddles or p > s):
+            raise ValueError("a pass of two words a cycle needs lanes that divide the channels of "
+                             f"a word, not {p} and {s}")
         if not self.dense_maps and not isinstance(self.stem, FirstConfig):
             raise ValueError("a dense array for vectors alone needs a unit for the first layer")
         pooled_stem = isinstance(self.stem, StemConfig)
@@ -215,6 +219,11 @@ class EngineConfig:
     def passes(self) -> bool:
         """Whether passes over maps are steps of the program."""
         return self.run_time is not None and not self.beside
+
+    @property
+    def pass_words(self) -> int:
+        """Words of a map that a threshold unit takes a cycle."""
+        return self.run_time.unit.words if self.beside else 1
 
     @property
     def bit_buffers(self) -> str:
@@ -300,6 +309,9 @@ class EngineConfig:
         if self.beside:
             unit = self.run_time.unit
             result["features1"] = (p * t * f, unit.feature_depth)
+            for name in ("features", "features1") if unit.words == 2 else ():
+                width, depth = result[name]
+                result[name] = result[f"{name}_odd"] = (width, max(2, -(-depth // 2)))
             result |= unit.memories(p, f, self.weight_bits, self.bias_bits)
         result["psum"] = (p * t * self.acc_bits, self.psum_depth)
         result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)

@@ -13,6 +13,9 @@ __all__ = ["MapPass", "clamp_limits", "join_pass"]
 class MapPass(wiring.Component):
     """Reads words of P channels of T pixels, and one word of thresholds an output group.
 
+    With a threshold unit that takes two words a cycle, addresses count pairs of words, and T is
+    the pixels of a pair.
+
     Both memories answer LATENCY - 1 cycles after they are asked; the map's word is registered once
     more outside (``i_x``), beside the thresholds in here.
 
@@ -38,7 +41,7 @@ class MapPass(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
-        f, p, t = config.feature_bits, config.lanes, config.pixels
+        f, p, t = config.feature_bits, config.lanes, config.pixels * config.pass_words
         address = config.step_layout["f_read"].shape
         super().__init__(
             {
@@ -62,7 +65,7 @@ class MapPass(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        f, p, t = config.feature_bits, config.lanes, config.pixels
+        f, p, t = config.feature_bits, config.lanes, config.pixels * config.pass_words
         m.submodules.walker = walker = AddressWalker(len(self.o_addr))
         m.d.comb += [
             walker.load.eq(self.i_setup),

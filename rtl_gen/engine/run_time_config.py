@@ -20,6 +20,9 @@ class ThresholdConfig:
         (M each), of constants (an output each), and of the unit's program.
     planes : int
         Words of thresholds of one map (P each).
+    words : int
+        1, or 2: words of a map that a pass takes a cycle. Even and odd words of a feature memory
+        lie in blocks of their own then.
     """
 
     inputs: int = 4
@@ -30,6 +33,7 @@ class ThresholdConfig:
     const_depth: int = 512
     step_depth: int = 512
     planes: int = 16
+    words: int = 1
 
     def memories(self, lanes: int, feature_bits: int, weight_bits: int,
                  bias_bits: int) -> dict[str, tuple[int, int]]:

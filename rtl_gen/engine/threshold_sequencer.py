@@ -55,12 +55,12 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
             "constants": _bits(unit.const_depth),
             "sigmoid": _bits(len(config.run_time.fracs)),
             "bank": 1,  # feature memory with the map
-            "f_read": fa,
+            "f_read": fa,  # in words, or pairs of them
             "f_step": fa,
             "n_og": 10,  # planes, less one
             "pass_lanes": _bits(config.lanes),  # channels of the last one, less one
             "n_y": COORDINATE_BITS,  # rows, less one
-            "n_x": COORDINATE_BITS,  # groups a row, less one
+            "n_x": COORDINATE_BITS,  # groups a row, or pairs of them, less one
             "n_inside": COORDINATE_BITS,  # those with a pixel, less one
             "bits_buffer": 1,
             "bits_addr": ba,
@@ -244,7 +244,7 @@ class ThresholdSequencer(wiring.Component):
             self.o_pass.row_last.eq(j_last),
             self.o_pass.odd.eq(j[0]),
             self.o_pass.row_odd.eq(y[0]),
-            self.o_pass.start.eq((y == 0) & (j == 1)),
+            self.o_pass.start.eq((y == 0) & (j == (1 if self._config.pass_words == 1 else 0))),
         ]
         ends = Signal()
         m.d.comb += ends.eq(go & j_last & y_last & og_last)

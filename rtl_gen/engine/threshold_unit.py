@@ -31,6 +31,8 @@ class Sampler(wiring.Component):
         A word of the map; second of a pair; of an odd row; ends the first pair of a plane.
     o_en, o_addr, o_word : Out
         A word to store, a cycle after the pair's second one.
+
+    Where a threshold unit takes two words a cycle, ``i_x`` is a pair, p*2T + t.
     """
 
     def __init__(self, config: EngineConfig):
@@ -45,7 +47,7 @@ class Sampler(wiring.Component):
                 "i_odd": In(1),
                 "i_row_odd": In(1),
                 "i_start": In(1),
-                "i_x": In(data.ArrayLayout(signed(f), n)),
+                "i_x": In(data.ArrayLayout(signed(f), n * config.pass_words)),
                 "o_en": Out(1),
                 "o_addr": Out(config.feature_addr_bits),
                 "o_word": Out(data.ArrayLayout(signed(f), n)),
@@ -59,7 +61,8 @@ class Sampler(wiring.Component):
         with m.If(self.i_valid):
             m.d.sync += held.eq(self.i_x)
         emit = Signal()
-        m.d.comb += emit.eq(self.i_valid & self.i_odd & ~self.i_row_odd)
+        pairs = self._config.pass_words == 2
+        m.d.comb += emit.eq(self.i_valid & (self.i_odd | pairs) & ~self.i_row_odd)
         m.submodules.walker = walker = AddressWalker(self._config.feature_addr_bits)
         m.d.comb += [
             walker.load.eq(self.i_load),
@@ -70,8 +73,10 @@ class Sampler(wiring.Component):
         ]
         m.d.sync += [self.o_en.eq(emit), self.o_addr.eq(walker.addr)]
         for lane in range(self._config.lanes):
-            both = [held[lane * t + i] for i in range(t)] + [self.i_x[lane * t + i]
-                                                             for i in range(t)]
+            if pairs:
+                both = [self.i_x[2 * t * lane + i] for i in range(2 * t)]
+            else:
+                both = [word[lane * t + i] for word in (held, self.i_x) for i in range(t)]
             for i in range(t):
                 m.d.sync += self.o_word[lane * t + i].eq(both[2 * i])
         return m
@@ -89,8 +94,8 @@ class ThresholdUnit(wiring.Component):
     o_entry : Out(entry_layout), o_setup : Out(1)
         What is being done; a pulse a cycle after it changes.
     o_read, o_addr : Out
-        Read a word of the map in the memory ``o_entry.bank``.
-    i_x : In(ArrayLayout(signed(feature_bits), P*T))
+        Read a word of the map in the memory ``o_entry.bank``, or this pair of words.
+    i_x : In(ArrayLayout(signed(feature_bits), P*T)), of a pair P*2T
         That word, MapPass.LATENCY cycles later.
     o_valid, o_first, o_odd, o_row_last, o_bits : Out
         As BitMap takes them.
@@ -102,6 +107,7 @@ class ThresholdUnit(wiring.Component):
         self._config = config
         n, fa = config.lanes * config.pixels, config.feature_addr_bits
         word = data.ArrayLayout(signed(config.feature_bits), n)
+        words = data.ArrayLayout(signed(config.feature_bits), n * config.pass_words)
         dense = ThresholdDense(config)
         dense._MustUse__used = True
         super().__init__(
@@ -115,12 +121,12 @@ class ThresholdUnit(wiring.Component):
                 "o_setup": Out(1),
                 "o_read": Out(1),
                 "o_addr": Out(fa),
-                "i_x": In(word),
+                "i_x": In(words),
                 "o_valid": Out(1),
                 "o_first": Out(1),
                 "o_odd": Out(1),
                 "o_row_last": Out(1),
-                "o_bits": Out(n),
+                "o_bits": Out(n * config.pass_words),
                 "o_store": Out(1),
                 "o_store_addr": Out(fa),
                 "o_store_word": Out(word),

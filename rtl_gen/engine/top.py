@@ -66,6 +66,13 @@ class Timing:
             last = lane_module.LATENCY
         self.const_hold = longest + 2 + last
         self.const_lead = min(self.issue_to_x, self.issue_to_d) + 2
+        # from a step's set-up until its fields reach the lanes (the residual's address is first,
+        # in stage 4), and until they reach what stores results
+        first = min(self.issue_to_x, self.issue_to_d)
+        self.early, self.late = first + 5, first + 1 + lane_module.LATENCY
+        # when a step may follow: windows and weights no longer depend on the fields of the one
+        # before, and its last results are 10 cycles ahead of where fields change
+        self.flow_drain = 6 + self.issue_to_x - first
 
 
 def _arrays(config: EngineConfig):
@@ -128,7 +135,9 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.timing
-        m.submodules.sequencer = seq = Sequencer(config, drain=timing.drain, drains=timing.drains)
+        m.submodules.sequencer = seq = Sequencer(
+            config, drain=timing.drain, drains=timing.drains, flow_drain=timing.flow_drain
+        )
         m.submodules.bitmap = bitmap = BitMap(config)
         m.submodules.xmap = xmap = XMap(config)
         m.submodules.loader = loader = WeightLoader(
@@ -403,7 +412,8 @@ class Engine(wiring.Component):
         # lanes lie all over the device, the memory's columns too: a register halfway
         residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
         bits = Signal(p * t)
-        limits = clamp_limits(m, config, step.clamp) if config.clamps else None
+        (early, early_setup), (late, late_setup) = self._stages(m, seq)
+        limits = clamp_limits(m, config, early.clamp) if config.clamps else None
         for lane in range(p):
             for pixel in range(t):
                 i = lane * t + pixel
@@ -413,8 +423,8 @@ class Engine(wiring.Component):
                     unit.i_acc.eq(acc[i]),
                     unit.i_dense.eq(step.dense),
                     unit.i_prescale.eq(step.prescale),
-                    unit.i_shift.eq(step.shift),
-                    unit.i_residual_on.eq(step.residual),
+                    unit.i_shift.eq(early.shift),
+                    unit.i_residual_on.eq(early.residual),
                     unit.i_row_class.eq(at[2].row_class),
                     unit.i_col_class.eq(Mux(left, 1, Mux(at[2].right[pixel], 2, 0))),
                     unit.i_residual.eq(residual[i]),
@@ -431,13 +441,13 @@ class Engine(wiring.Component):
         def stage(n):
             return at[2 + n]
 
-        def walker(name, control, base):
+        def walker(name, control, fields, setup, base):
             walk = AddressWalker(len(base))
             m.submodules[name] = walk
             m.d.comb += [
-                walk.load.eq(seq.o_setup),
+                walk.load.eq(setup),
                 walk.base.eq(base),
-                walk.step.eq(step.f_step),
+                walk.step.eq(fields.f_step),
                 walk.valid.eq(control.valid & control.last & control.inside),
                 walk.first.eq(control.og_first),
             ]
@@ -449,23 +459,24 @@ class Engine(wiring.Component):
             falls = Cat(constants.o_active[lane].falls for lane in range(p))
             stored, s = join_pool(m, config, step, stored, s, falls)
         made = stored
-        reader = walker("reader", stage(read_at), step.f_read)
-        writer = walker("writer", s, step.f_write)
-        reads = (reader.valid & step.residual, reader.addr)
+        reader = walker("reader", stage(read_at), early, early_setup, early.f_read)
+        writer = walker("writer", s, late, late_setup, late.f_write)
+        reads = (reader.valid & early.residual, reader.addr)
         if config.passes:
             unit, reads, made, s, after = join_pass(
                 m, config, seq, issue, xmap, residual, (reads, stored, s, after)
             )
             m.d.comb += bits.eq(unit.o_bits)
-        unit = self._threshold_unit(m, seq, xmap) if config.beside else None
-        word = join_features(m, config, step, reads, writer, stored, xmap, result, unit)
+        unit = self._threshold_unit(m, seq, xmap, late) if config.beside else None
+        word = join_features(m, config, (step, early, late), reads, writer, stored, xmap, result,
+                             unit)
         m.d.sync += residual.eq(word)
         m.d.comb += [
-            xmap.i_setup.eq(seq.o_setup),
-            xmap.i_mode.eq(step.x_mode),
-            xmap.i_gsum.eq(step.gsum),
-            xmap.i_addr.eq(step.x_write),
-            xmap.i_step.eq(step.x_write_step),
+            xmap.i_setup.eq(late_setup),
+            xmap.i_mode.eq(late.x_mode),
+            xmap.i_gsum.eq(late.gsum),
+            xmap.i_addr.eq(late.x_write),
+            xmap.i_step.eq(late.x_write_step),
             xmap.i_x.eq(made),
             xmap.i_valid.eq(s.valid & s.last),
             xmap.i_inside.eq(s.inside),
@@ -506,13 +517,31 @@ class Engine(wiring.Component):
             bitmap.i_bits.eq(bits),
         ]
 
-    def _threshold_unit(self, m, seq, xmap):
+    def _stages(self, m, seq):
+        """The step's fields and set-up pulse for the lanes, and for what stores their results.
+
+        Where a step may begin while results of the one before are on their way, these change as
+        its first results come by.
+        """
+        step = seq.o_step
+        if not self.config.beside:
+            return (step, seq.o_setup), (step, seq.o_setup)
+        setup = DelayLine(m, seq.o_setup, "stage_setup", reset=True)
+        found = []
+        for name, at in (("early", self.timing.early), ("late", self.timing.late)):
+            fields = Signal.like(step, name=f"step_{name}", reset_less=True)
+            with m.If(setup[at]):
+                m.d.sync += fields.eq(step)
+            found.append((fields, setup[at + 1]))
+        return found
+
+    def _threshold_unit(self, m, seq, xmap, late):
         m.submodules.threshold_unit = unit = ThresholdUnit(self.config)
         m.d.comb += [
-            unit.i_due.eq(seq.o_step_done & seq.o_step.due),
+            unit.i_due.eq(seq.o_due),
             seq.i_made.eq(unit.o_done),
             self.o_unit_done.eq(unit.o_done),
-            unit.i_sum_en.eq(xmap.o_sum_en & seq.o_step.sums),
+            unit.i_sum_en.eq(xmap.o_sum_en & late.sums),
             unit.i_sum_addr.eq(xmap.o_sum_addr),
             unit.i_sum.eq(xmap.o_sum),
         ]

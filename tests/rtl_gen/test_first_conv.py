@@ -12,6 +12,7 @@ from rtl_gen.engine.common import Ram
 from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.first_config import PAIR, TAPS, FirstConfig, FirstTimes
 from rtl_gen.engine.first_conv import FirstConv, first_latency
+from rtl_gen.engine.run_time_config import RunTimeConfig, ThresholdConfig
 from rtl_gen.engine.threshold_unit import Sampler
 
 IMAGES = 3
@@ -115,13 +116,16 @@ def test_first_convolution(lanes, pixels, channels, size, gaps, monkeypatch):
         assert ready_at == [times.next_ready(taken_at) for _ in range(IMAGES)]
 
 
-@pytest.mark.parametrize(("lanes", "pixels", "height", "width"), [(2, 1, 4, 6), (3, 2, 2, 8)])
-def test_sampler_keeps_even_rows_and_columns(lanes, pixels, height, width):
+@pytest.mark.parametrize("words", [1, 2])
+@pytest.mark.parametrize(("lanes", "pixels", "height", "width"), [(2, 1, 4, 6), (4, 2, 2, 8)])
+def test_sampler_keeps_even_rows_and_columns(lanes, pixels, height, width, words):
     rng = random.Random(width)
+    unit = ThresholdConfig(inputs=1, words=words)
     config = EngineConfig(channels_in=4, lanes=lanes, pixels=pixels, dense_inputs=1,
-                          feature_bits=11, feature_depth=64)
+                          feature_bits=11, feature_depth=64, shared_x=True,
+                          run_time=RunTimeConfig(unit=unit))
     dut = Sampler(config)
-    planes, row = 2, width // pixels
+    planes, row, pair = 2, width // pixels, pixels * words
     maps = np.random.default_rng(5).integers(-1024, 1024, (planes, height, width, lanes))
     stored = {}
 
@@ -131,17 +135,17 @@ def test_sampler_keeps_even_rows_and_columns(lanes, pixels, height, width):
         ctx.set(dut.i_load, 1)
         await ctx.tick()
         ctx.set(dut.i_load, 0)
-        for plane, y, j in np.ndindex(planes, height, row):
+        for plane, y, j in np.ndindex(planes, height, row // words):
             while rng.random() < 0.3:
                 ctx.set(dut.i_valid, 0)
                 await ctx.tick()
             ctx.set(dut.i_valid, 1)
             ctx.set(dut.i_odd, j % 2)
             ctx.set(dut.i_row_odd, y % 2)
-            ctx.set(dut.i_start, int(y == 0 and j == 1))
+            ctx.set(dut.i_start, int(y == 0 and j == 2 - words))
             for lane in range(lanes):
-                for t in range(pixels):
-                    ctx.set(dut.i_x[lane * pixels + t], int(maps[plane, y, j * pixels + t, lane]))
+                for t in range(pair):
+                    ctx.set(dut.i_x[lane * pair + t], int(maps[plane, y, j * pair + t, lane]))
             await ctx.tick()
             if ctx.get(dut.o_en):
                 address = ctx.get(dut.o_addr)

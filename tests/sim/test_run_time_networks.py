@@ -29,12 +29,13 @@ MORE = {
     "S16-P4-T4-K2": (Shape(16, 4, 4, 2), "none", 1),
 }
 # with a threshold unit beside the array, two frames at once
-BESIDE = {"S8-P4-T2-K2-beside": (Shape(8, 4, 2, 2), "multiplier", 1)}
+BESIDE = {"S8-P4-T1-K2-wide-beside": (Shape(8, 4, 1, 2), "none", 1)}
 BESIDE_MORE = {
+    "S8-P4-T2-K2-beside": (Shape(8, 4, 2, 2), "multiplier", 1),
     "S16-P16-T1-K4-beside": (Shape(16, 16, 1, 4), "none", 0),
     "S8-P3-T1-K3-beside": (Shape(8, 3, 1, 3), "shift", 1),
 }
-UNIT_INPUTS = {"S8-P3-T1-K3-beside": 1, "S8-P4-T2-K2-beside": 2}
+UNIT_INPUTS = {"S8-P3-T1-K3-beside": 1, "S8-P4-T2-K2-beside": 2}  # others 4
 ALL = MACHINES | MORE | BESIDE | BESIDE_MORE
 EXPECTED = {"identity": 8, "none": 8, "real": 4, "pooled real": 4, "max-pool": 4, "option A": 4}
 
@@ -43,7 +44,8 @@ def machine(name):
     shape, rprelu, tie = ALL[name]
     unit = None
     if name.endswith("beside"):
-        unit = ThresholdConfig(inputs=UNIT_INPUTS.get(name, 4), feature_depth=1024, planes=32)
+        unit = ThresholdConfig(inputs=UNIT_INPUTS.get(name, 4), feature_depth=1024, planes=32,
+                               words=1 + ("wide" in name))
     run_time = RunTimeConfig(tie=tie, vector_depth=64, entries=1024, shift=5, fracs=FRACS,
                              unit=unit)
     return general_purpose(shape, rprelu=rprelu, run_time=run_time)
@@ -125,7 +127,7 @@ def test_cuts_that_do_not_work_are_refused():
     _c, h, w = drawn.graph["image"].op.shape
     images = rng.integers(0, 256, (1, h, w, 3), dtype=np.uint8)
     _folded, graph = lower_to_integers(drawn.graph, images, Numeric(tie=1))
-    for cut, why in ((1, "a front of 1 of 5"), (5, "a front of 5 of 5"), (4, "not due in the order")):
+    for cut, why in ((1, "front of 1 of 5"), (5, "front of 5 of 5"), (4, "not due in the order")):
         with pytest.raises(DoesNotFit, match=why):
             derive(graph, Shape(8, 8, 2, 2), beside=cut)
     with pytest.raises(DoesNotFit, match="two frames at once"):
@@ -150,10 +152,12 @@ def test_coverage():
 
 
 def test_coverage_of_two_frames_at_once():
-    seen, entries = Counter(), 0
+    seen, entries, flows = Counter(), 0, 0
     for name in BESIDE | BESIDE_MORE:
         for _seed, _graph, program, _images, features in networks(name):
             seen.update(features)
             entries += len(program.entries)
+            flows += sum(step.fields["flows"] for step in program.steps[:-1])
     assert {k: seen[k] for k in ("identity", "none", "option A", "max-pool") if seen[k] < 4} == {}
-    assert entries >= 3 * 2 * NETWORKS
+    assert entries >= 4 * 2 * NETWORKS
+    assert flows >= 10
