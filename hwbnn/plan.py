@@ -46,7 +46,8 @@ def plan(
 
     With ``target_fps`` the smallest that reaches it, with ``max_luts`` the fastest within so many
     TRELLIS_COMB; with neither, the one with the least cycles times the root of its LUTs among
-    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. With a
+    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. Networks
+    with thresholds of each image also try machines with two frames at once. With a
     ``batch`` layers whose weights come slowly run for several of so many images at once. Raises
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.

@@ -107,6 +107,7 @@ def test_hardware_equals_golden(name):
     check(name)
 
 
+@pytest.mark.slow
 def test_first_convolution_ahead(seed=4):
     """A machine of its own: the first convolution in a unit, a dense array for vectors alone."""
     rng = np.random.default_rng(seed)
