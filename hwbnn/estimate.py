@@ -8,6 +8,7 @@ what the units are made of. A report shows the error of each estimate beside the
 import dataclasses
 
 from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.first_config import FirstConfig
 
 from .ebr import ebr_blocks
 
@@ -16,6 +17,9 @@ __all__ = ["Resources", "estimate"]
 # TRELLIS_COMB, from routed designs on LFE5U-85F
 PER_ARRAY_MAC = 1.62
 PER_LANE = 744.0
+# without activation and constant threshold: S=16 P=16 T=2 K=2 of SD-BNN's ResNet-20 has 20,617 LUT4
+# and 8,371 CCU2C (yosys)
+PER_LANE_PLAIN = 650.0
 PER_DENSE_MAC = 34.0
 PER_WINDOW_BIT = 4.6  # window multiplexers, bit map merge
 PER_LANE_CONSTANT = 0.25  # a bit of the constants of a lane
@@ -23,6 +27,9 @@ BASE = 4225.0
 # the stem of 8 lanes as nextpnr packs it, and what a pair of products costs without a multiplier
 STEM_COMB, STEM_FF, STEM_CORRECTIONS = 6564.0, 9066, 6
 STEM_PER_LOGIC_PAIR = 300.0
+UNIT_PER_VALUE = 20.0  # of a pass, and of choosing between memories
+UNIT_COMB = 1200.0  # a threshold unit without its lane, and the second frame's memories
+FIRST_COMB = 900.0  # a unit for the first 3x3 convolution without its products
 STREAM_COMB = 1000.0  # SDRAM controller, weight stream
 # more of a lane with gains of the image, of a product of two maps, and of gains of sigmoids, as
 # yosys counts the units
@@ -45,9 +52,10 @@ def estimate(config: EngineConfig) -> Resources:
     lanes = config.lanes * config.pixels
     per_lane_dsp = 2 if config.rprelu == "multiplier" else 1
     window = 9 * config.channels_in * config.pixels + 2 * config.pixels * config.channels_in * 3
+    per_lane = PER_LANE_PLAIN if config.rprelu == "none" and config.run_time else PER_LANE
     comb = (
         PER_ARRAY_MAC * config.array_macs
-        + PER_LANE * lanes
+        + per_lane * lanes
         + PER_DENSE_MAC * config.dense_macs
         + PER_WINDOW_BIT * window
         + PER_LANE_CONSTANT * config.const_layout.size * config.lanes
@@ -73,11 +81,19 @@ def estimate(config: EngineConfig) -> Resources:
         comb += GAIN_COMB * lanes + PRODUCT_COMB * products + SCALE_COMB
         ff += GAIN_FF * lanes + PRODUCT_FF * products + SCALE_FF
         dsp += config.lanes + products + 1  # second gains, products, gains of sigmoids
-    if config.stem is not None:
+    if isinstance(config.stem, FirstConfig):
+        comb += FIRST_COMB + PER_DENSE_MAC * config.stem.macs
+        ff += config.stem.macs * 40 + config.stem.lanes * config.stem.acc_bits
+        dsp += config.stem.macs
+    elif config.stem is not None:
         stem = config.stem
         comb += STEM_COMB + STEM_PER_LOGIC_PAIR * stem.logic_pairs
         ff += STEM_FF
         dsp += stem.macs // 2 - stem.logic_pairs + STEM_CORRECTIONS * stem.pairs // 4
+    if config.beside:
+        comb += UNIT_COMB + per_lane + UNIT_PER_VALUE * lanes * config.pass_words
+        ff += 2000
+        dsp += config.run_time.unit.inputs + per_lane_dsp
     if config.streams:
         ebr += 1  # between the SDRAM and the engine
         comb += STREAM_COMB

@@ -29,7 +29,8 @@ class Layer(Plain):
     ``max_pool`` says that the convolution's sums are max-pooled 2x2. ``clamp`` limits the sum
     beyond its saturation. ``residual_channels`` are fewer than the result's where the others are
     zero. Where thresholds come at run time, ``x`` may be the sigmoid of a vector, and a map whose
-    channel sums are ``x`` is stored, too; bits are made by a MapPass.
+    channel sums are ``x`` is stored, too; bits are made by a MapPass. ``ahead`` says that a first
+    3x3 convolution has a unit of its own, which computes the next image meanwhile.
     """
 
     conv: Node
@@ -53,6 +54,7 @@ class Layer(Plain):
     clamp: J.Clamp | None = None
     max_pool: bool = False
     residual_channels: int = 0
+    ahead: bool = False
 
     map_pass = False
 
@@ -103,8 +105,9 @@ class Layer(Plain):
 
     @property
     def stem(self) -> bool:
-        """Whether the stem unit computes it: 7x7 on the image, with its max-pool."""
-        return self.pool is not None
+        """Whether a unit beside the engine computes it: 7x7 on the image, with its max-pool, or
+        3x3 on the image, an image ahead."""
+        return self.pool is not None or self.ahead
 
     @property
     def from_image(self) -> bool:

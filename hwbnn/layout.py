@@ -9,13 +9,14 @@ import numpy as np
 
 from rtl_gen.engine.config import POINT_WORDS, ROW_BANKS, EngineConfig
 
-from .geometry import bit_plane, bit_slots, bit_words, ceil_div, x_rows
+from .entries import Entry
+from .geometry import bit_plane, bit_slots, bit_words, ceil_div, geometry, x_rows
 from .map_pass import EverySecond
 from .ops.int_dynamic import SubsamplePad
 from .placement import reads_stored
 from .program import Program, Step
 
-__all__ = ["Words", "expected_words", "locate"]
+__all__ = ["Words", "entry_words_expected", "expected_words", "locate", "pass_step"]
 
 Words = dict[str, dict[int, tuple[int, int]]]
 
@@ -148,8 +149,8 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     if layer.stored:
         array, base = values[layer.value][:, y0:y1], place.features[layer.value]
         rows = kept.features[layer.value]
-        result["features"] = map_words(array, base, config, y0=first(layer.value),
-                                       kept=rows, groups=groups)[0]
+        result[place.features_of(layer.value)] = map_words(
+            array, base, config, y0=first(layer.value), kept=rows, groups=groups)[0]
     if layer.bits:
         buffer, base = place.bits[layer.bits]
         words = point_memory_words if layer.grouped else bit_memory_words
@@ -158,6 +159,18 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
                         kept=kept.bits[layer.bits], channels=_channels(step, config))
     if layer.x and not reads_stored(layer, config):
         _dense_input(result, program, step, _dense_value(layer, values), image)
+    return _by_parity(result) if config.pass_words == 2 else result
+
+
+def _by_parity(found: Words) -> Words:
+    """Even and odd words of the feature memories apart."""
+    result: Words = {}
+    for memory, words in found.items():
+        for address, word in words.items():
+            name = memory
+            if memory.startswith("features"):
+                name, address = memory + "_odd" * (address % 2), address // 2
+            result.setdefault(name, {})[address] = word
     return result
 
 
@@ -206,7 +219,32 @@ def _dense_input(result: Words, program: Program, step: Step, array: np.ndarray,
     for b, words in enumerate(banks):
         if only is not None:
             words = {a: (w, m & only) for a, (w, m) in words.items()}
-        result.setdefault("features" if config.shared_x else f"x{b}", {}).update(words)
+        memory = program.placement.features_of(layer.x) if config.shared_x else f"x{b}"
+        result.setdefault(memory, {}).update(words)
+
+
+def pass_step(entry: Entry, config: EngineConfig) -> Step:
+    """An entry's pass over its map as a step, for `expected_words` and `locate`."""
+    over = entry.barrier.over
+    geo = geometry(over, config)
+    return Step(over, 0, geo.height, 1, geo.n_og, 1, entry.groups, {}, None, 0, geo.n_og)
+
+
+def entry_words_expected(program: Program, entry: Entry, values: dict[str, np.ndarray]) -> Words:
+    """All memory words that an entry of the threshold unit leaves behind: hidden values,
+    thresholds, bits, and the map with every second row and column."""
+    config, barrier = program.config, entry.barrier
+    f = config.feature_bits
+    result = expected_words(program, pass_step(entry, config), values)
+    for memory, name, count in (("unit_hidden", barrier.hidden.x, config.run_time.unit.inputs),
+                                ("unit_thresholds", barrier.out.x, config.lanes)):
+        array = [int(v) % (1 << f) for v in values[name][:, 0, 0]]
+        parts = [array[i : i + count] for i in range(0, len(array), count)]
+        result[memory] = {
+            address: (sum(v << (f * i) for i, v in enumerate(part)), (1 << (f * len(part))) - 1)
+            for address, part in enumerate(parts)
+        }
+    return result
 
 
 def _vector_words(array: np.ndarray, base: int, config: EngineConfig,
@@ -254,12 +292,18 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         return f"{layer.value} channel {plane * p + lane} pixel ({y}, {j * t + pixel})"
     lane, pixel = divmod(bit // f, t)
     bank, banks, y0 = 0, 1, step.y0
-    if memory == "features" and layer.stored:
+    if config.pass_words == 2 and memory.startswith("features"):
+        address = 2 * address + memory.endswith("_odd")
+        memory = memory.removesuffix("_odd")
+    if memory.startswith("unit"):
+        return f"{layer.name} {memory.removeprefix('unit_')} word {address} bit {bit}"
+    if memory.startswith("features") and layer.stored:
         name, kept = layer.value, place.rows.features[layer.value]
         base = place.features[name]
     else:
         name, base, kept = layer.x, place.x[layer.x], place.rows.x[layer.x]
-        bank, banks = (0, 1) if memory == "features" else (int(memory[1:]), config.x_banks)
+        shared = memory.startswith("features")
+        bank, banks = (0, 1) if shared else (int(memory[1:]), config.x_banks)
         if layer.halved:
             w, y0 = w // 2, y0 // 2
         elif layer.vector:

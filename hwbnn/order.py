@@ -405,7 +405,7 @@ def _groups_a_copy(layer: Layer, config: EngineConfig) -> int:
 def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
              images: int) -> bool:
     geo = geometry(layer, config)
-    if layer.stem and y1 - y0 > 1:  # the stem hands over row by row
+    if layer.pool is not None and y1 - y0 > 1:  # a 7x7 stem hands over row by row
         return False
     if geo.n_ig > 1 and images * (y1 - y0) * geo.n_x > config.psum_depth:
         return False

@@ -11,8 +11,10 @@ from rtl_gen.engine.config import (
     STREAM_KINDS,
     EngineConfig,
 )
+from rtl_gen.engine.first_config import PAIR, TAPS
 
 from . import ints
+from .entries import entry_images
 from .errors import DoesNotFit
 from .geometry import ceil_div, geometry
 from .layers import Layer
@@ -34,11 +36,12 @@ def pack(program: Program) -> dict[str, list[int]]:
     }
     first = {step.layer.name: step for step in reversed(program.steps)}
     for layer in program.layers:  # in the order in which their places were reserved
-        step = first[layer.name]
-        if layer.map_pass:
+        step = first.get(layer.name)
+        if layer.map_pass or step is None:  # the threshold unit has its own memories
             continue
         if layer.stem:
-            images |= stem_images(layer, program.input_op, config)
+            unit_images = first_images if layer.ahead else stem_images
+            images |= unit_images(layer, program.input_op, config)
         elif layer.binary and config.has_codebook:
             images["codebooks"] += kernel_ids(layer, config)[1]
         if not step.streamed:
@@ -47,6 +50,8 @@ def pack(program: Program) -> dict[str, list[int]]:
             images["constants"] += _constant_words(layer, config)
     if config.run_time is not None:
         images["sigmoid"] = sigmoid_words(program.layers, config)
+    if config.beside:
+        images |= entry_images(program.entries, config)
     images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
     images["loads"] = [
         config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
@@ -143,6 +148,17 @@ def stem_images(layer: Layer, input_op, config: EngineConfig) -> dict[str, list[
     padded = np.zeros((config.stem.out_channels, *weight.shape[1:]), dtype=np.int64)
     padded[: len(weight)] = weight
     return pack_stem(config.stem, padded, input_op.offset)
+
+
+def first_images(layer: Layer, input_op, config: EngineConfig) -> dict[str, list[int]]:
+    """Weights of the unit for a first 3x3 convolution, all of a pair of channels a word; unused
+    channels have zero weights."""
+    first, bits = config.stem, config.stem.weight_bits
+    weight = layer.conv.op.weight.transpose(0, 2, 3, 1).reshape(-1, TAPS)
+    padded = np.zeros((first.channels, TAPS), dtype=object)
+    padded[: len(weight)] = weight % (1 << bits)
+    at = np.array([1 << (bits * i) for i in range(PAIR * TAPS)], dtype=object)
+    return {"first_weights": [int(w) for w in (padded.reshape(-1, PAIR * TAPS) * at).sum(axis=-1)]}
 
 
 def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int]]:
@@ -337,6 +353,9 @@ def program_text(program: Program) -> str:
         lines.append("  " + " ".join(f"{k}={v}" for k, v in shown.items()))
         if step.load is not None:
             lines.append("  load " + " ".join(f"{k}={v}" for k, v in step.load.items()))
+    for number, entry in enumerate(program.entries):
+        lines.append(f"\nentry {number} of the threshold unit: {entry.name}, {entry.cycles} cycles")
+        lines.append("  " + " ".join(f"{k}={v}" for k, v in entry.fields.items() if v))
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,8 @@ class Placement:
     each memory needs.
 
     Row ``y`` of a map of which ``R`` rows are kept lies where row ``y % R`` of a whole map would
-    (bit maps: R rounded up to the row banks). Images of a batch lie below each other.
+    (bit maps: R rounded up to the row banks). Images of a batch lie below each other. Where there
+    are two feature memories, ``memory`` says in which of them a map lies.
     """
 
     features: dict[str, int]
@@ -29,6 +30,11 @@ class Placement:
     rows: Rows
     needed: dict[str, int]
     branch: dict[str, int] = dataclasses.field(default_factory=dict)
+    memory: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def features_of(self, name: str) -> str:
+        """The feature memory that holds a map."""
+        return f"features{self.memory.get(name) or ''}"
 
     def residual(self, name: str) -> int:
         """First feature word of a residual: a stored map, or one pooled for it."""

@@ -11,6 +11,7 @@ from .geometry import geometry
 from .ir import Graph
 from .machine import Plan, excess, excess_text, make
 from .plan_batch import fitting_levels
+from .plan_beside import plan_beside
 from .plan_streaming import plan_streaming
 from .run_time import whole_sums
 from .schedule import schedule
@@ -45,7 +46,8 @@ def plan(
 
     With ``target_fps`` the smallest that reaches it, with ``max_luts`` the fastest within so many
     TRELLIS_COMB; with neither, the one with the least cycles times the root of its LUTs among
-    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. With a
+    those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. Networks
+    with thresholds of each image also try machines with two frames at once. With a
     ``batch`` layers whose weights come slowly run for several of so many images at once. Raises
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.
@@ -92,7 +94,17 @@ def plan(
 
     candidates.sort(key=lambda c: score(c[0], c[1]))
     best = _finals(graph, board, candidates[:FINALISTS], luts, score, progress)
+    if batch == 1 and base.config.run_time is not None:
+        best = _better(best, plan_beside(graph, board, luts, progress), score)
     return best if batch == 1 else _batched(graph, board, best, luts, batch)
+
+
+def _better(best: Plan, others: list[tuple[int, Plan]], score) -> Plan:
+    """The best of the plans, as `_finals` ranks them."""
+    ranked = [(schedule(best.program).interval, best), *others]
+    _cycles, found = min(ranked, key=lambda r: (score(r[0], r[1].estimate.comb),
+                                                r[1].estimate.comb))
+    return dataclasses.replace(found, tried=best.tried)
 
 
 def _batched(graph, board, one: Plan, luts: int, batch: int) -> Plan:

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+from rtl_gen.engine.first_config import FirstConfig
+
 from . import bops
 from .baseline import one_bit
 from .ebr import ebr_blocks
@@ -120,13 +122,19 @@ def _blocks(width: int, depth: int) -> dict:
 
 def _machine_text(config) -> str:
     more = ""
-    if config.stem is not None:
+    if isinstance(config.stem, FirstConfig):
+        more += (f" The first convolution has a unit of its own: {config.stem.macs} multiplications"
+                 " a cycle, an image ahead.")
+    elif config.stem is not None:
         more += f" Stem: {config.stem.macs} multiplications a cycle, two on each multiplier."
     if config.gains is not None:
         more += " Maps wait in a memory of their own for gains of the image."
     if config.streams:
         more += " Weights are streamed from SDRAM."
-    if config.overlap:
+    if config.beside:
+        more += (" Two frames at once: thresholds and bits of one are made while the array works on"
+                 " the other.")
+    elif config.overlap:
         more += " The end of a frame runs between the beginning of the next."
     return (
         f"S = {config.channels_in} input channels, P = {config.lanes} lanes, T = {config.pixels} "

@@ -1,11 +1,15 @@
 """From layers and a machine shape to a program: steps, memory placement, weight loads."""
 
 import dataclasses
+import itertools
 
 from rtl_gen.engine.config import COORDINATE_BITS, POINT_WORDS, ROW_BANKS, EngineConfig
+from rtl_gen.engine.top import Timing
 from rtl_gen.engine.xmap import XMode
 
 from .batches import Batches
+from .beside import Halves, halves
+from .entries import Entry, entries
 from .errors import DoesNotFit, UnsupportedError
 from .gain_fields import gain_fields
 from .geometry import (
@@ -23,6 +27,7 @@ from .ops import int_dynamic as J
 from .ops import int_ops as I
 from .order import Bands, Piece, image_rows, kept_rows, pieces
 from .overlap import interleave, split
+from .place_beside import place_beside
 from .placement import Phases, Placement, place, reads_stored
 
 __all__ = ["Program", "Step", "program"]
@@ -85,7 +90,7 @@ class Step:
 class Program:
     """Steps in order, with the placement they refer to and the words the tables take.
 
-    A turn computes ``batches.images`` images.
+    A turn computes ``batches.images`` images. ``entries`` are the threshold unit's program.
     """
 
     config: EngineConfig
@@ -95,11 +100,12 @@ class Program:
     steps: list[Step]
     needed: dict[str, int]
     batches: Batches
+    entries: list[Entry] = dataclasses.field(default_factory=list)
 
 
 def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput, *,
             band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
-            overlap: int | None = None, batch=None) -> Program:
+            overlap: int | None = None, batch=None, beside: int | None = None) -> Program:
     """Steps of all layers; with ``band`` the leading ones depth-first, so many rows at a time.
 
     ``halvings`` says how deep they go (see `depth_first`), ``resident`` how many of them keep their
@@ -107,7 +113,8 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
 
     With ``overlap`` the layers from that one on run between the leading ones of the next frame.
     With ``batch``, pairs (layer number, images), layers run for several images at once from those
-    on (see `Batches`).
+    on (see `Batches`). With ``beside`` the first so many steps are the front of a frame, that runs
+    between the rest of the frame before (see `hwbnn.beside`).
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
     """
     bands = Bands.of(layers, band, halvings, resident, deep)
@@ -123,7 +130,12 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
                          hint="choose a batch or overlap")
     rows = kept_rows(layers, bands, batches)
     phases = Phases(prefix, overlap, len(layers), batches)
-    placement = place(layers, config, rows, phases)
+    split_at = None
+    if beside is not None:
+        split_at = halves(layers, beside)
+        placement = place_beside(layers, config, rows, split_at)
+    else:
+        placement = place(layers, config, rows, phases)
     if config.shared_x:
         _check_shared(layers, placement)
     _check_parts(layers, config)
@@ -131,12 +143,15 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     # what runs depth-first reads its weights again and again: most stay on chip
     streamed = [config.streams and i >= bands.resident and not x.stem and not x.map_pass
                 for i, x in enumerate(layers)]
-    base = [_reserve(*each, config, tables) for each in zip(layers, streamed, strict=True)]
+    of_unit = set() if split_at is None else {
+        id(x) for b in split_at.barriers for x in (b.hidden, b.out, b.over)}
+    base = [_reserve(layer, there, config, tables) if id(layer) not in of_unit else {}
+            for layer, there in zip(layers, streamed, strict=True)]
     for kind, words in config.rings.items():
         tables[kind] += words
     steps: list[Step] = []
     psum = 2
-    for piece in _ordered(layers, config, rows, bands, overlap, batches):
+    for piece in _ordered(layers, config, rows, bands, overlap, batches, split_at):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
         groups = piece.images * (piece.y1 - piece.y0) * geo.n_x
@@ -149,9 +164,15 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
             per_group = config.lanes * config.const_words
             fields["const_addr"] = addresses["constants"] + piece.g0 * per_group
         load = _load(layer, geo, config, addresses, piece, streamed[piece.layer])
+        lag = phases.lag(piece.layer) if split_at is None else split_at.half(piece.layer)
         steps.append(Step(layer, piece.y0, piece.y1, piece.images, piece.g1 - piece.g0, geo.n_ig,
-                          groups, fields, load, piece.g0, geo.n_og, phases.lag(piece.layer),
+                          groups, fields, load, piece.g0, geo.n_og, lag,
                           piece.image, batches.images))
+    found = []
+    if split_at is not None:
+        found, unit_needs = entries(layers, config, placement, split_at)
+        tables |= unit_needs
+        _mark(steps, split_at, layers, config)
     steps[-1].fields["last"] = 1
     [step for step in steps if step.load][-1].load["last"] = 1
     [step for step in steps if step.layer.is_output][-1].fields["result"] = 1
@@ -169,7 +190,31 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
                      if x.halved or x.max_pool), default=1),
         "logits": batches.images * layers[-1].out_shape[0],
     }
-    return Program(config, layers, input_op, placement, steps, needed, batches)
+    return Program(config, layers, input_op, placement, steps, needed, batches, found)
+
+
+def _mark(steps: list[Step], split_at: Halves, layers, config: EngineConfig) -> None:
+    """Which steps leave a map for the threshold unit, which wait for its bits, which flow on."""
+    for barrier in split_at.barriers:
+        maker, consumer = layers[barrier.maker], layers[barrier.consumer]
+        made = [step for step in steps if step.layer is maker]
+        made[-1].fields["due"] = 1
+        for step in made:
+            step.fields["sums"] = 1
+        next(step for step in steps if step.layer is consumer).fields["awaits"] = 1
+    timing = Timing(config)
+    for step, following in itertools.pairwise(steps):
+        step.fields["flows"] = int(_flows(step, following, config, timing))
+
+
+def _flows(step: Step, following: Step, config: EngineConfig, timing: Timing) -> bool:
+    """Whether the next step may begin while this one's last results are on their way: both take
+    the same way, constants are free again, and the fields have reached all stages."""
+    if not (step.layer.binary and following.layer.binary) or config.max_pool:
+        return False
+    depends = step.layer.value in following.layer.reads and not following.fields.get("awaits")
+    issues = step.groups * step.n_og * step.n_ig
+    return not depends and step.groups >= timing.const_hold and issues > timing.late + 2
 
 
 def _image_fields(steps: list[Step], kept: int) -> None:
@@ -191,10 +236,12 @@ def _image_fields(steps: list[Step], kept: int) -> None:
         gone += released
 
 
-def _ordered(layers, config, rows, bands: Bands, overlap, batches) -> list[Piece]:
+def _ordered(layers, config, rows, bands: Bands, overlap, batches, split_at) -> list[Piece]:
     """All pieces in the order of the program."""
     prefix = bands.prefix
     found = list(pieces(layers, config, rows, bands, batches))
+    if split_at is not None:
+        return [piece for i in split_at.order for piece in found if piece.layer == i]
     if overlap is None:
         return found
     front = [q for p in found if p.layer < prefix for q in split(p, layers[p.layer], config)]
@@ -323,6 +370,10 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         f["x_vector"] = int(layer.in_shape[1:] == (1, 1))
     if config.gains is not None:
         f |= gain_fields(layer, geo, config, placement)
+    if config.beside:
+        f["f_to"] = placement.memory[layer.value]
+        read = layer.residual if "residual" in f else layer.source if layer.from_x else layer.value
+        f["f_from"] = placement.memory.get(read, 0)
     if layer.is_output:
         # the scan of the logits starts where an output layer has no residual to read
         f |= {"n_classes": layer.out_shape[0] - 1, "f_read": placement.features[layer.value]}

@@ -7,10 +7,13 @@ below are those of rtl_gen/engine; simulation must give the same numbers.
 import dataclasses
 
 from rtl_gen.engine.config import STREAM_KINDS
+from rtl_gen.engine.first_config import FirstConfig, FirstTimes
+from rtl_gen.engine.first_conv import first_latency
 from rtl_gen.engine.image_model import ImageTimes
 from rtl_gen.engine.loader import WeightLoader
 from rtl_gen.engine.sequencer import PASS_SWEEP
 from rtl_gen.engine.stem_model import StemTimes
+from rtl_gen.engine.threshold_sequencer import entry_words
 from rtl_gen.engine.top import Timing
 from rtl_gen.engine.weight_stream import WeightStream
 
@@ -55,7 +58,8 @@ class Schedule:
     ``steps`` of the turn of the program in which the last predicted frame begins
     (a scan of logits within a turn counts to the step behind it), ``frames`` the latency of each
     predicted frame, ``result`` cycles of the scan of the logits. Of a batch of ``images`` all
-    frames start together; the latency is the last one's, the interval that of batches.
+    frames start together; the latency is the last one's, the interval that of batches. ``unit``
+    has the cycles in which a threshold unit was done, entry after entry.
     """
 
     steps: list[StepCycles]
@@ -63,6 +67,7 @@ class Schedule:
     starts: list[int]
     result: int
     images: int = 1
+    unit: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def latency(self) -> int:
@@ -166,10 +171,15 @@ class _Weights:
 
 
 class _Stem:
-    """Rows of the stem in the place of weights: one row serves all tiles of its step."""
+    """What a unit for the first layer has ready, in the place of weights: it serves all tiles of
+    its step. A row of the 7x7 stem, an image of the 3x3 one."""
 
     def __init__(self, config):
-        self.times, self.takes = StemTimes(config.stem), []
+        if isinstance(config.stem, FirstConfig):
+            self.times = FirstTimes(config.stem, first_latency(config.stem))
+        else:
+            self.times = StemTimes(config.stem)
+        self.takes = []
         self.ready = None
 
     def next_ready(self) -> int:
@@ -251,6 +261,33 @@ class _Constants:
         self._load(leave + 1)
 
 
+class _Unit:
+    """The threshold unit: when the bits of each map are stored."""
+
+    def __init__(self, program: Program):
+        self.entries = program.entries
+        self.words = entry_words(program.config)
+        self.due = [0]  # one map is when reset ends
+        self.free, self.read = 0, self.words + 2
+        self.done: list[int] = []
+        self.taken = 0
+
+    def leave(self, at: int) -> None:
+        """A map is there in cycle ``at``."""
+        self.due.append(at)
+
+    def take(self) -> int:
+        """First cycle in which a step may take the next map's bits."""
+        while self.taken >= len(self.done):
+            number = len(self.done)
+            at = max(self.due[number], self.free, self.read)
+            self.read = at + 3 + self.words
+            self.done.append(at + self.entries[number % len(self.entries)].cycles)
+            self.free = self.done[-1] + 1
+        self.taken += 1
+        return self.done[self.taken - 1] + 1
+
+
 def schedule(program: Program, *, frames: int | None = None, source=None) -> Schedule:
     """Predict ``frames`` frames back to back, 3 batches if not given; the last one is the steady
     state. An incomplete batch is predicted whole.
@@ -266,6 +303,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
     weights, constants = (kind(program, timing, stream) for kind in (_Weights, _Constants))
     stem = _Stem(config) if config.stem is not None else None
     image = _Image(program) if stem is None else None
+    unit = _Unit(program) if config.beside else None
     cycle = _first_step(config)  # pixels come from reset on, and the first step is read
     starts, done, turns = [], [], []
     scan = _scan(program)
@@ -279,6 +317,8 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
             free = taken = max(cycle, following_ready)
             if step.layer.from_image:
                 taken = max(taken, image.ready(step))
+            if step.fields.get("awaits"):
+                taken = max(taken, unit.take())
             if step is program.steps[0]:
                 starts.append(taken)
                 if turn == complete + lag:
@@ -289,12 +329,17 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
             loader = stem if step.layer.stem else weights if step.load else _Nothing
             end, wait = _run_step(step, taken, loader, constants)
             finish = end + 1 + _drain(step, timing)
+            free_at = finish + 1
+            if step.fields.get("flows"):
+                free_at = end + 2 + timing.flow_drain
             if step.layer.stem:
                 stem.row_taken(finish)
             if step.layer.from_image:
                 image.done(step, finish)
+            if step.fields.get("due"):
+                unit.leave(finish + 1)
             steps.append(_account(step, config, finish + 1 - begun, wait, taken - free))
-            begun = cycle = finish + 1
+            begun, cycle = finish + 1, free_at
             if step.fields.get("result"):
                 for number in range(batch):
                     cycle += scan + (number > 0)  # a cycle between two scans
@@ -302,7 +347,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                         done.append(cycle - 1)
         turns.append(steps)
     latencies = [at - starts[frame // batch] for frame, at in enumerate(done)]
-    return Schedule(turns[complete - 1], latencies, starts, scan, batch)
+    return Schedule(turns[complete - 1], latencies, starts, scan, batch, unit.done if unit else [])
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
@@ -365,7 +410,7 @@ def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> Ste
         if layer.stem:
             bound = "stem"
     elif image_wait * 10 > cycles:
-        bound = "image"
+        bound = "barrier" if step.fields.get("awaits") else "image"
     else:
         bound = {"binary": "array", "dense": "multipliers", "stem": "lanes"}[step.kind]
         if layer.pointwise:

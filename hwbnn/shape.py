@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from rtl_gen.engine.config import STREAM_KINDS, EngineConfig
-from rtl_gen.engine.run_time_config import RunTimeConfig
+from rtl_gen.engine.first_config import FirstConfig
+from rtl_gen.engine.run_time_config import RunTimeConfig, ThresholdConfig
 from rtl_gen.engine.stem_config import StemConfig
 
 from . import ints
@@ -36,6 +37,14 @@ DEPTHS = {
     "constants": "const_depth", "codebooks": "codebook_depth", "steps": "step_depth",
     "loads": "load_depth", "pool": "pool_depth", "logits": "logit_depth",
 }
+# the same of a threshold unit, and the least depth
+UNIT_DEPTHS = {
+    "features1": ("feature_depth", MIN_DEPTH), "unit_sums": ("sum_depth", MIN_DEPTH),
+    "unit_hidden": ("hidden_depth", 2), "unit_planes": ("planes", 2),
+    "unit_weights": ("weight_depth", MIN_DEPTH), "unit_constants": ("const_depth", MIN_DEPTH),
+    "unit_steps": ("step_depth", MIN_DEPTH),
+}
+UNIT_INPUTS = 4  # products a cycle of a threshold unit, where they divide the lanes
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -54,7 +63,8 @@ class Shape:
 def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: int = 4,
            band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
            logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
-           batch=None) -> Program:
+           batch=None, beside: int | None = None, ahead: bool = False,
+           wide: bool = False) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -66,13 +76,20 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     from off-chip memory, of those all but the first ``resident``, too, each time they run, ``deep``
     rows at a time. With ``overlap`` the layers from that one on run between the leading ones
     of the next frame. ``batch`` says from which layers on several images run at once
-    (see `hwbnn.program.program`).
+    (see `hwbnn.program.program`). With ``beside`` so many steps are the front of a frame, and a
+    unit beside the array makes the bits (see `hwbnn.beside`). With ``ahead`` a first 3x3
+    convolution has a unit of its own, with ``wide`` a pass takes two words a cycle.
     """
     layers = extract(graph)
     types = graph.types()
-    stem = _stem(layers, shape, graph_input(graph).op, logic_pairs)
+    if ahead:
+        layers[0] = _ahead(layers[0], beside)
+    stem = _stem(layers, shape, graph_input(graph).op, logic_pairs,
+                 types[layers[0].conv.name].range.width)
     run_time = run_time_config(layers)
     bands = Bands.of(layers, band, halvings, resident, deep)
+    if beside is not None:
+        run_time = _with_unit(layers, run_time, shape, stream, 1 + wide)
     wide = EngineConfig(
         **dataclasses.asdict(shape),
         **_arithmetic(graph, layers, types),
@@ -80,16 +97,18 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         psum_depth=psum_depth,
         stem=stem,
         pointwise=any(layer.pointwise for layer in layers),
-        overlap=overlap is not None,
+        overlap=overlap is not None or beside is not None,
         batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
         shared_x=_shared_x(layers, shape),
-        sampled=_sampled(layers),
+        sampled=_sampled(layers) and beside is None,
         clamps=_clamps(layers),
         max_pool=any(layer.max_pool for layer in layers),
         run_time=run_time,
+        dense_maps=not ahead or any(layer.from_x and layer.in_shape[1:] != (1, 1)
+                                    for layer in layers),
         pooled=run_time is None or any(isinstance(x.x_op, I.AvgPool2x2) for x in layers),
         **{f"{name}_depth": 1 << 16 for name in ("bit", "image", "feature", "x", "weight",
                                                  "dense_weight", "const", "codebook", "step",
@@ -105,7 +124,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     if run_time is not None:
         wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
     order = {"band": band, "halvings": halvings, "resident": resident, "deep": deep,
-             "overlap": overlap, "batch": batch}
+             "overlap": overlap, "batch": batch, "beside": beside}
     fitted = _fit(layers, wide, graph_input(graph).op, order)
     if not stream:
         return fitted
@@ -120,6 +139,20 @@ def _stream_weight_bits(layers: list[Layer], bands: Bands) -> int:
              if not (layer.map_pass or layer.weightless or layer.binary or layer.stem)]
     bits = max((bits for i, bits in dense if i >= bands.resident), default=0)
     return bits if bits < max(bits for _i, bits in dense) else 0
+
+
+def _with_unit(layers, run_time: RunTimeConfig | None, shape: Shape, stream: bool,
+               words: int) -> RunTimeConfig:
+    """With a threshold unit, of memories of any depth."""
+    if run_time is None:
+        raise DoesNotFit("has no thresholds that are made for every image", where="plan",
+                         hint="plan without 'beside'")
+    if stream or layers[0].pool is not None:
+        raise DoesNotFit("a threshold unit takes weights on chip and a first layer of windows",
+                         where=layers[0].name, hint="plan without 'beside'")
+    inputs = next(n for n in (UNIT_INPUTS, 2, 1) if shape.lanes % n == 0)
+    depths = {field: 1 << 16 for field, _least in UNIT_DEPTHS.values()}
+    return dataclasses.replace(run_time, unit=ThresholdConfig(inputs=inputs, words=words, **depths))
 
 
 def _full_rings(config: EngineConfig) -> tuple[int, ...]:
@@ -149,7 +182,7 @@ def _shared_x(layers: list[Layer], shape: Shape) -> bool:
     if pooled is not None and not divides:
         raise DoesNotFit(f"a pooled residual needs dense inputs that divide the {shape.lanes} "
                          f"lanes, not {shape.dense_inputs}", where=pooled.name)
-    return divides and (layers[0].stem or pooled is not None)
+    return divides and (layers[0].pool is not None or pooled is not None)
 
 
 def _sampled(layers: list[Layer]) -> bool:
@@ -160,12 +193,40 @@ def _clamps(layers: list[Layer]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted({(layer.clamp.lo, layer.clamp.hi) for layer in layers if layer.clamp}))
 
 
-def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int) -> StemConfig | None:
-    """The stem unit that the first layer needs, if it is a 7x7 convolution."""
+def _ahead(layer: Layer, beside: int | None) -> Layer:
+    """The first layer, computed by a unit of its own."""
+    if beside is None:
+        raise DoesNotFit("a first layer ahead is for machines with two frames at once",
+                         where=layer.name, hint="plan with 'beside', or without 'ahead'")
+    if not layer.from_image or layer.conv.op.stride != 1:
+        raise DoesNotFit("no 3x3 convolution of stride 1 on the image", where=layer.name,
+                         hint="plan without 'ahead'")
+    return dataclasses.replace(layer, ahead=True)
+
+
+def _first(layer: Layer, shape: Shape, input_op, acc_bits: int) -> FirstConfig:
+    """The unit for a first 3x3 convolution."""
+    _c, height, width = input_op.shape
+    channels = -(-layer.out_shape[0] // shape.lanes) * shape.lanes
+    try:
+        return FirstConfig(
+            lanes=shape.lanes, pixels=shape.pixels, channels=channels, height=height, width=width,
+            weight_bits=layer.conv.op.weight_bits, acc_bits=acc_bits, image_frac=input_op.frac,
+            offset=tuple(int(v) for v in input_op.offset))
+    except ValueError as error:
+        raise DoesNotFit(str(error), where=layer.name) from error
+
+
+def _stem(layers: list[Layer], shape: Shape, input_op, logic_pairs: int,
+          acc_bits: int) -> StemConfig | FirstConfig | None:
+    """The stem unit that the first layer needs, if it is a 7x7 convolution or has a unit of its
+    own for 3x3; ``acc_bits`` are the width of its sums."""
     first = layers[0]
     if not first.stem:
         return None
     op = first.conv.op
+    if first.ahead:
+        return _first(first, shape, input_op, acc_bits)
     if shape.pixels != 1 or shape.lanes % 2:
         raise DoesNotFit(f"a stem works beside an even number of lanes of one pixel, not {shape}",
                          where=first.name)
@@ -192,6 +253,11 @@ def _fit(layers: list[Layer], wide: EngineConfig, input_op, order: dict) -> Prog
             waiting = max(MIN_DEPTH, needed["branch"])
             gains = dataclasses.replace(gains, branch_depth=waiting)
         run_time = dataclasses.replace(config.run_time, vector_depth=depth, gains=gains)
+        if run_time.unit is not None:
+            sizes = {field: max(least, needed[name])
+                     for name, (field, least) in UNIT_DEPTHS.items()}
+            run_time = dataclasses.replace(run_time,
+                                           unit=dataclasses.replace(run_time.unit, **sizes))
         config = dataclasses.replace(config, run_time=run_time)
     # narrower addresses change no count except the step's own words
     steps = program(layers, config, input_op, **order).needed["steps"]
@@ -273,7 +339,8 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
         batch=batch,
         pointwise=mobile,
         shared_x=mobile or run_time is not None,
-        sampled=mobile or run_time is not None,
+        sampled=mobile or (run_time is not None and run_time.unit is None),
+        overlap=run_time is not None and run_time.unit is not None,
         affine_shifts=(4, 6, 8, 10, 12, 14, 16, 18),
         prescales=(0, 4, 8, 12, 16),
         weight_bits=12,
@@ -293,7 +360,7 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
     )
 
 
-def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
+def _check_run_time(layers: list[Layer], config: EngineConfig, beside: int | None) -> None:
     """Clamps, max-pools and run-time thresholds that an engine lacks."""
     where = layers[0].name
     missing = set(_clamps(layers)) - set(config.clamps)
@@ -303,6 +370,9 @@ def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
     if any(layer.max_pool for layer in layers) and not config.max_pool:
         raise DoesNotFit("the engine has no max-pools", where=where)
     needs, has = run_time_config(layers), config.run_time
+    if (beside is not None) != config.beside:
+        without = "no " if beside is not None else ""
+        raise DoesNotFit(f"the engine has {without}threshold unit beside the array", where=where)
     if needs is None and has is None:
         return
     if has is None:
@@ -329,20 +399,24 @@ def _check_run_time(layers: list[Layer], config: EngineConfig) -> None:
 
 def _available(config: EngineConfig, memory: str) -> int:
     """Words of one of the memories that programs need."""
+    if memory in UNIT_DEPTHS:
+        return getattr(config.run_time.unit, UNIT_DEPTHS[memory][0])
     if memory == "vectors":
         return config.run_time.vector_depth
     return config.gains.branch_depth if memory == "branch" else getattr(config, DEPTHS[memory])
 
 
-def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
-    """The program of ``graph`` for an engine that exists already, with a ``batch`` as of `derive`.
+def on_machine(graph: Graph, config: EngineConfig, batch=None,
+               beside: int | None = None) -> Program:
+    """The program of ``graph`` for an engine that exists already, with ``batch`` and ``beside`` as
+    of `derive`.
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
     layers = extract(graph)
-    if layers[0].stem:
-        raise DoesNotFit("the engine has no stem", where=layers[0].name)
-    _check_run_time(layers, config)
+    if layers[0].stem or config.stem is not None:
+        raise DoesNotFit("a unit for the first layer is one network's", where=layers[0].name)
+    _check_run_time(layers, config, beside)
     needs = _arithmetic(graph, layers, graph.types())
     for name in ("feature_bits", "slope_shift", "image_frac"):
         if needs[name] != getattr(config, name):
@@ -352,7 +426,7 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
     made = {layer.x for layer in layers if layer.x_op is not None}
     if any(layer.residual in made for layer in layers) and not config.shared_x:
         raise DoesNotFit("the engine cannot add pooled maps")
-    if _sampled(layers) and not config.sampled:
+    if _sampled(layers) and not (config.sampled or config.beside):
         raise DoesNotFit("the engine has no 1x1 shortcuts of stride 2")
     if any(layer.pointwise for layer in layers) and not config.pointwise:
         raise DoesNotFit("the engine has no 1x1 binary convolutions")
@@ -363,7 +437,7 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None) -> Program:
         missing = set(needs[name]) - set(getattr(config, name))
         if missing:
             raise DoesNotFit(f"needs {name} {sorted(missing)}, which the engine does not offer")
-    result = program(layers, config, graph_input(graph).op, batch=batch)
+    result = program(layers, config, graph_input(graph).op, batch=batch, beside=beside)
     if result.batches.images > config.batch:
         raise DoesNotFit(f"a batch of {result.batches.images} images, the engine takes "
                          f"{config.batch}")

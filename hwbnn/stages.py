@@ -271,8 +271,8 @@ def verify(run):
 
 
 def compare_cycles(predicted, result) -> None:
-    """Raise Mismatch unless every frame, every distance between starts, and every step of the last
-    frame took the cycles that the schedule says."""
+    """Raise Mismatch unless every frame, every distance between starts, every step of the last
+    frame, and every entry of a threshold unit took the cycles that the schedule says."""
     from .report.assemble import step_cycles
 
     pairs = [(f"frame {n}", wanted, got) for n, (wanted, got)
@@ -282,6 +282,8 @@ def compare_cycles(predicted, result) -> None:
                             strict=True))]
     pairs += [(step.name, step.cycles, got) for step, got
               in zip(predicted.steps, step_cycles(result.steps[-1]), strict=True)]
+    pairs += [(f"threshold unit, pulse {n}", wanted - predicted.starts[0], got) for n, (wanted, got)
+              in enumerate(zip(predicted.unit, result.unit_ends, strict=False))]
     for where, wanted, got in pairs:
         if wanted != got:
             raise Mismatch(f"{wanted} cycles predicted, {got} simulated", where=where,

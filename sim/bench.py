@@ -46,7 +46,8 @@ async def feed(dut, images, stall, rng):
 
 
 def compare(dut, vectors, frame, step, paths, problems):
-    """Compare the memories that a step leaves; returns how many words were compared."""
+    """Compare the memories that a step (a number, or an entry's name) leaves; returns how many
+    words were compared."""
     count = 0
     for name, path in paths.items():
         key = f"{frame}/{step}/{name}"
@@ -75,6 +76,19 @@ async def note_starts(dut, starts):
         starts.append(get_sim_time("ns"))
 
 
+async def watch_unit(dut, vectors, run, n_images, problems, found):
+    """Compare what each entry of a threshold unit leaves, and record when it was done."""
+    entries = run["entries"]
+    while True:
+        await RisingEdge(dut.o_unit_done)
+        turn, number = divmod(len(found["ends"]), len(entries))
+        found["ends"].append(get_sim_time("ns"))
+        frame = turn - entries[number]
+        if 0 <= frame < n_images:
+            found["words"] += compare(dut, vectors, frame, f"entry{number}", run["memories"],
+                                      problems)
+
+
 @cocotb.test()
 async def network(dut):
     folder = Path(os.environ["HWBNN_RUN"])
@@ -100,6 +114,9 @@ async def network(dut):
     feeder = cocotb.start_soon(feed(dut, more, run["stall"], rng))
     problems: list[dict] = []
     compared = 0
+    unit = {"ends": [], "words": 0}
+    if run["entries"]:
+        cocotb.start_soon(watch_unit(dut, vectors, run, len(images), problems, unit))
     lags, lag, batch = run["lags"], max(run["lags"]), run["batch"]
     frames, ends = [], []
     for turn in range(len(images) // batch + lag):
@@ -135,7 +152,8 @@ async def network(dut):
     feeder.cancel()
     monitor.cancel()
     result = {"frames": frames, "starts": [round(at / PERIOD_NS) for at in starts],
-              "words_compared": compared, "problems": problems}
+              "unit_ends": [round((at - starts[0]) / PERIOD_NS) for at in unit["ends"]],
+              "words_compared": compared + unit["words"], "problems": problems}
     part = folder / "result.json.part"
     part.write_text(json.dumps(result))
     part.replace(folder / "result.json")

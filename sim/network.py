@@ -16,7 +16,7 @@ from hwbnn.cache import default_folder
 from hwbnn.emit import emit, verilog_for_sim
 from hwbnn.errors import Mismatch, ToolError, UserError
 from hwbnn.ir import Graph
-from hwbnn.layout import expected_words, locate
+from hwbnn.layout import entry_words_expected, expected_words, locate, pass_step
 from hwbnn.memory_files import hex_text
 from hwbnn.pack import pack, stream_words
 from hwbnn.program import Program
@@ -29,7 +29,7 @@ __all__ = ["NetworkRun", "build_simulator", "simulate", "whole_batches",
            "write_vectors"]
 
 # where each memory sits in the engine's hierarchy
-MEMORY_PATHS = {"features": "features", "logits": "result.logits", "branch": "branch.branch"}
+MEMORY_PATHS = {"logits": "result.logits", "branch": "branch.branch"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,8 @@ class NetworkRun:
     ``logits`` (N, classes) int64, ``classes`` (N,), ``cycles`` per frame from start to logits,
     ``starts`` the cycle each turn of the program begins in (a frame's start, or a batch's) and the
     one behind the last begins in, ``steps`` (N, steps) the cycle of the frame in which each step's
-    results are stored, ``words_compared`` memory words compared.
+    results are stored, ``words_compared`` memory words compared, ``unit_ends`` the cycles, from
+    the first start on, in which a threshold unit's entries were done.
     """
 
     logits: np.ndarray
@@ -48,16 +49,19 @@ class NetworkRun:
     starts: list[int]
     steps: list[list[int]]
     words_compared: int
+    unit_ends: list[int]
 
 
 def memory_path(name: str, config: EngineConfig) -> str:
     """Hierarchical name of a memory's words below the simulated top."""
     if name.startswith("bits"):
         block = f"bitmap.{name}"
+    elif name.startswith("unit"):
+        block = f"threshold_unit.dense.{name.removeprefix('unit_')}"
     elif name.startswith("x") or name == "vectors":
         block = f"xmap.{name}"
     else:
-        block = MEMORY_PATHS[name]
+        block = MEMORY_PATHS.get(name, name)
     return f"{'accelerator.engine.' if config.streams else ''}{block}.mem.mem"
 
 
@@ -171,14 +175,16 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
         values, result = golden.run_one(graph, images[frame])
         results.append(result)
         image = frame % batch
+        left = {f"entry{n}": entry_words_expected(program, entry, values)
+                for n, entry in enumerate(program.entries)}
         for number, step in enumerate(program.steps):
             if not step.image <= image < step.image + step.batch:
                 continue
-            found = expected_words(program, step, values, image)
-            expected = {k: v for k, v in found.items() if v}
-            if not expected and not step.fields.get("result"):
+            left[number] = expected_words(program, step, values, image)
+            if not any(left[number].values()) and not step.fields.get("result"):
                 raise Mismatch("the step leaves nothing to compare", where=step.layer.name)
-            for memory, words in expected.items():
+        for number, found in left.items():
+            for memory, words in ((k, v) for k, v in found.items() if v):
                 names.add(memory)
                 n_words += len(words)
                 n_bytes = -(-program.config.memories()[memory][0] // 8)
@@ -192,6 +198,7 @@ def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Pa
         json.dumps(
             {
                 "lags": [step.lag for step in program.steps],
+                "entries": [entry.lag for entry in program.entries],
                 "batch": batch,
                 "images": [[step.image, step.batch] for step in program.steps],
                 "result": next(i for i, s in enumerate(program.steps) if s.fields.get("result")),
@@ -235,7 +242,7 @@ def simulate(
         wanted, n_words = write_vectors(program, graph, images, work, stall=stall, seed=seed)
         result = _run(simulator, work)
     for problem in result["problems"]:
-        step = program.steps[problem["step"]]
+        step = _step_of(program, problem["step"])
         expected, got = int(problem["expected"], 16), int(problem["got"], 16)
         bit = (expected ^ got) & -(expected ^ got)
         place = locate(program, step, problem["memory"], problem["address"],
@@ -253,6 +260,7 @@ def simulate(
         result["starts"],
         [f["steps"] for f in frames],
         result["words_compared"],
+        result["unit_ends"],
     )
     if len(run.logits) != len(images) or run.words_compared != n_words:
         raise Mismatch(f"{run.words_compared:,} words compared of {n_words:,}, "
@@ -264,6 +272,13 @@ def simulate(
     if not np.array_equal(run.classes, wanted.classes):
         raise Mismatch(f"classes {run.classes} are not {wanted.classes}", where="argmax")
     return run
+
+
+def _step_of(program: Program, key):
+    """The step, or the pass of the threshold unit's entry, that a mismatch was found behind."""
+    if isinstance(key, int):
+        return program.steps[key]
+    return pass_step(program.entries[int(key.removeprefix("entry"))], program.config)
 
 
 def _run(simulator: Path, work: Path) -> dict:

@@ -37,6 +37,7 @@ class BitMap(wiring.Component):
         It writes by channel groups, from this column (and bank ``i_bank0``) on.
     i_valid, i_first, i_odd, i_row_last, i_bits : In
         P*T bits of one group (index p*T + t), the output group's first, second of a pair, row end.
+        Of a pair of groups where a threshold unit takes two words a cycle.
 
     Latency: written 6 cycles after the second group of a pair, 7 where it straddles.
     """
@@ -66,7 +67,7 @@ class BitMap(wiring.Component):
                 "i_first": In(1),
                 "i_odd": In(1),
                 "i_row_last": In(1),
-                "i_bits": In(config.lanes * config.pixels),
+                "i_bits": In(config.lanes * config.pixels * config.pass_words),
             }
         )
 
@@ -145,6 +146,12 @@ class BitMap(wiring.Component):
         ]
         emit = Signal()
         m.d.comb += emit.eq(self.i_valid & (self.i_odd | self.i_row_last | point))
+        low, high = Mux(self.i_odd & ~point, held, self.i_bits), Mux(self.i_odd, self.i_bits, 0)
+        if config.pass_words == 2:
+            t = config.pixels
+            m.d.comb += emit.eq(self.i_valid)
+            low, high = (Cat(self.i_bits[2 * t * lane + first : 2 * t * lane + first + t]
+                             for lane in range(p)) for first in (0, t))
         op = {
             "valid": Signal(),
             "bank": Signal(2),
@@ -159,9 +166,9 @@ class BitMap(wiring.Component):
             op["bank"].eq(now_bank),
             op["addr"].eq(now_addr + now_word),
             op["start"].eq(start_now),
-            op["low"].eq(Mux(self.i_odd & ~point, held, self.i_bits)),
+            op["low"].eq(low),
             op["half"].eq(now_half),
-            op["high"].eq(Mux(self.i_odd, self.i_bits, 0)),
+            op["high"].eq(high),
         ]
         with m.If(self.i_valid):
             m.d.sync += [

@@ -10,6 +10,7 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from .first_config import FirstConfig
 from .gain_config import GAIN_BITS, GainConfig
 from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
@@ -33,6 +34,14 @@ IMAGE_FIELDS = {
 }
 PASS_FIELD = {"map_pass": 1}  # reads a stored map word by word; no array, no lane
 VECTOR_FIELD = {"x_vector": 1}  # the dense input and what is left for it are vectors
+BESIDE_FIELDS = {
+    "f_from": 1,  # feature memory read
+    "f_to": 1,  # feature memory written
+    "awaits": 1,  # reads what the threshold unit makes next
+    "sums": 1,  # channel sums go to the threshold unit
+    "due": 1,  # with the step's end their map is complete
+    "flows": 1,  # the next step begins while the last results are on their way
+}
 POINTWISE_FIELDS = {
     "point": 1,  # a 1x1 convolution of a map by channel groups
     "point_words": POINT_WORDS,  # those of the last input group that hold channels
@@ -91,8 +100,10 @@ class EngineConfig:
         All activation bits are made by passes over stored maps, at thresholds of each image; or
         maps get gains of each image. There is one bit buffer. Dense inputs that are maps lie in the
         feature memory (``shared_x``), vectors in a memory of their own.
-    stem : StemConfig, optional
-        A stem unit computes the first layer; its ``lanes`` are this engine's.
+    stem : StemConfig or FirstConfig, optional
+        A unit beside the engine computes the first layer; its ``lanes`` are this engine's.
+    dense_maps : bool
+        The dense array computes the first layer, or reads maps; else vectors alone, of one pixel.
     ring_words : tuple of int
         Words at the end of each memory of STREAM_KINDS that the weight stream fills; empty where
         all weights are on chip.
@@ -132,7 +143,8 @@ class EngineConfig:
     max_pool: bool = False
     clamps: tuple[tuple[int, int], ...] = ()
     run_time: RunTimeConfig | None = None
-    stem: StemConfig | None = None
+    stem: StemConfig | FirstConfig | None = None
+    dense_maps: bool = True
     ring_words: tuple[int, ...] = ()
     stream_weight_bits: int = 0
     overlap: bool = False
@@ -166,15 +178,24 @@ class EngineConfig:
             raise ValueError(f"rprelu must be multiplier, shift or none, not {self.rprelu!r}")
         if self.shared_x and p % k:
             raise ValueError(f"dense inputs in the feature memory: {k} must divide {p} lanes")
-        if self.passes and (not self.shared_x or self.pointwise):
+        if self.thresholds and (not self.shared_x or self.pointwise):
             raise ValueError("run-time thresholds need shared_x and no 1x1 binary convolutions")
         if self.gains is not None and (not self.shared_x or self.max_pool or self.batch > 1):
             raise ValueError("run-time gains need shared_x, no max-pools and no batches")
+        if self.beside and self.pass_words == 2 and (self.straddles or p > s):
+            raise ValueError("a pass of two words a cycle needs lanes that divide the channels of "
+                             f"a word, not {p} and {s}")
+        if not self.dense_maps and not isinstance(self.stem, FirstConfig):
+            raise ValueError("a dense array for vectors alone needs a unit for the first layer")
+        pooled_stem = isinstance(self.stem, StemConfig)
+        if self.beside and (p % self.run_time.unit.inputs or pooled_stem or self.ring_words):
+            raise ValueError("a threshold unit needs inputs that divide the lanes, no 7x7 stem, "
+                             "and weights on chip")
         if any(lo > hi for lo, hi in self.clamps):
             raise ValueError(f"clamps {self.clamps}")
         if self.pointwise and s % p:
             raise ValueError(f"1x1 convolutions need lanes that divide the {s} channels, not {p}")
-        if self.stem is not None and (self.stem.lanes != p or t != 1):
+        if self.stem is not None and (self.stem.lanes, self.stem.pixels) != (p, t):
             raise ValueError(f"a stem of {self.stem.lanes} lanes beside {p} lanes of {t} pixels")
         if self.batch < 1 or (self.batch > 1 and self.overlap):
             raise ValueError(f"a batch of {self.batch} images"
@@ -195,14 +216,34 @@ class EngineConfig:
         return self.channels_in % self.lanes != 0
 
     @property
-    def passes(self) -> bool:
-        """Whether activation bits are made by passes over stored maps."""
-        return self.run_time is not None and self.run_time.gains is None
-
-    @property
     def gains(self) -> GainConfig | None:
         """What gains of each image need, where maps have them."""
         return self.run_time.gains if self.run_time is not None else None
+
+    @property
+    def thresholds(self) -> bool:
+        """Whether activation bits are made at thresholds of each image, from stored maps."""
+        return self.run_time is not None and self.run_time.gains is None
+
+    @property
+    def beside(self) -> bool:
+        """Whether a threshold unit works beside the array, on another frame."""
+        return self.run_time is not None and self.run_time.unit is not None
+
+    @property
+    def vectors(self) -> bool:
+        """Whether steps of the program work on channel vectors: dense layers, sigmoids."""
+        return self.run_time is not None and not self.beside
+
+    @property
+    def passes(self) -> bool:
+        """Whether passes over maps are steps of the program."""
+        return self.thresholds and self.vectors
+
+    @property
+    def pass_words(self) -> int:
+        """Words of a map that a threshold unit takes a cycle."""
+        return self.run_time.unit.words if self.beside else 1
 
     @property
     def second_field(self) -> str:
@@ -212,7 +253,7 @@ class EngineConfig:
     @property
     def bit_buffers(self) -> str:
         """Names of the bit buffers: one where no layer writes bits while it reads others."""
-        return "ab" if self.run_time is None else "a"
+        return "a" if self.vectors else "ab"
 
     @property
     def x_mode_bits(self) -> int:
@@ -239,9 +280,14 @@ class EngineConfig:
         return self.window_bits * self.lanes * self.pixels
 
     @property
+    def dense_pixels(self) -> int:
+        """Pixels at once of the dense array."""
+        return self.pixels if self.dense_maps else 1
+
+    @property
     def dense_macs(self) -> int:
         """Multi-bit multiply-accumulates per cycle."""
-        return self.dense_inputs * self.lanes * self.pixels
+        return self.dense_inputs * self.lanes * self.dense_pixels
 
     @property
     def has_codebook(self) -> bool:
@@ -292,6 +338,13 @@ class EngineConfig:
             result[f"x{bank}"] = (p * t * f, self.x_depth)
         if self.run_time is not None:
             result |= self.run_time.memories(p, t, f)
+        if self.beside:
+            unit = self.run_time.unit
+            result["features1"] = (p * t * f, unit.feature_depth)
+            for name in ("features", "features1") if unit.words == 2 else ():
+                width, depth = result[name]
+                result[name] = result[f"{name}_odd"] = (width, max(2, -(-depth // 2)))
+            result |= unit.memories(p, f, self.weight_bits, self.bias_bits)
         result["psum"] = (p * t * self.acc_bits, self.psum_depth)
         result["weights"] = (self.id_bits * self.channels_in, self.weight_depth)
         result["dense_weights"] = (self.weight_bits * self.dense_inputs, self.dense_weight_depth)
@@ -324,7 +377,7 @@ class EngineConfig:
         if self.rprelu != "none":
             fields["slope"] = unsigned(self.slope_layout.size)
             fields["act_bias"] = unsigned(self.feature_bits)
-        if not self.passes:
+        if not self.thresholds:
             fields["threshold"] = unsigned(self.feature_bits + 1)
         if self.gains is not None and self.second_field not in fields:
             fields[self.second_field] = unsigned(GAIN_BITS)
@@ -344,9 +397,14 @@ class EngineConfig:
         return _bits(self.bit_depth if self.stem else max(self.bit_depth, self.image_depth))
 
     @property
+    def feature_addr_bits(self) -> int:
+        second = self.run_time.unit.feature_depth if self.beside else 0
+        return _bits(max(self.feature_depth, second))
+
+    @property
     def step_layout(self) -> data.StructLayout:
         """One compute step: a convolution over a row range, and what becomes of its results."""
-        ba, fa = self.bit_addr_bits, _bits(self.feature_depth)
+        ba, fa = self.bit_addr_bits, self.feature_addr_bits
         xa = fa if self.shared_x else _bits(self.x_depth)
         if self.run_time is not None:
             xa = max(xa, _bits(self.run_time.vector_depth))
@@ -414,6 +472,8 @@ class EngineConfig:
     def _run_time_fields(self) -> dict[str, int]:
         if self.run_time is None:
             return {}
+        if self.beside:
+            return VECTOR_FIELD | BESIDE_FIELDS
         # which position a sigmoid has
         fields = VECTOR_FIELD | {"sigmoid": _bits(len(self.run_time.fracs))}
         if self.gains is not None:

@@ -40,7 +40,7 @@ class LaneConstants(wiring.Component):
         self.leaf_name = (
             f"lane_constants_{config.const_layout.size}_{config.const_words}_"
             f"{config.feature_bits}_{config.bias_bits}_{config.border_bits}_{config.rprelu}"
-            + "_nothr" * config.passes + "_falls" * config.max_pool
+            + "_nothr" * config.thresholds + "_falls" * config.max_pool
             + "_gains" * (config.gains is not None)
         )
         gains = {}

@@ -63,7 +63,7 @@ class Lane(wiring.Component):
             f"{config.feature_bits}_{config.rprelu}{config.slope_shift}"
         )
         menus = "_".join(map(str, (*config.affine_shifts, "p", *config.prescales)))
-        more = "_clamp" * bool(config.clamps) + "_nobit" * config.passes
+        more = "_clamp" * bool(config.clamps) + "_nobit" * config.thresholds
         early = {"o_early": Out(signed(config.feature_bits))} if config.gains is not None else {}
         more += "_early" * bool(early)
         self.leaf_name = f"lane_{shape}_s{menus}{more}"
@@ -121,7 +121,7 @@ class Lane(wiring.Component):
 
         x = self._activation(m, stored, const)
         m.d.comb += self.o_x.eq(x)
-        if config.passes:
+        if config.thresholds:
             return m
         compared = x
         if config.gains is not None:

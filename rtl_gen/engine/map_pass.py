@@ -13,6 +13,9 @@ __all__ = ["MapPass", "clamp_limits", "join_pass"]
 class MapPass(wiring.Component):
     """Reads words of P channels of T pixels, and one word of thresholds an output group.
 
+    With a threshold unit that takes two words a cycle, addresses count pairs of words, and T is
+    the pixels of a pair.
+
     Both memories answer LATENCY - 1 cycles after they are asked; the map's word is registered once
     more outside (``i_x``), beside the thresholds in here.
 
@@ -38,7 +41,7 @@ class MapPass(wiring.Component):
 
     def __init__(self, config: EngineConfig):
         self._config = config
-        f, p, t = config.feature_bits, config.lanes, config.pixels
+        f, p, t = config.feature_bits, config.lanes, config.pixels * config.pass_words
         address = config.step_layout["f_read"].shape
         super().__init__(
             {
@@ -47,7 +50,7 @@ class MapPass(wiring.Component):
                 "i_step": In(address),
                 "i_vector": In(config.step_layout["x_addr"].shape),
                 "i_planes": In(config.step_layout["n_og"].shape),
-                "i_lanes": In(config.step_layout["pass_lanes"].shape),
+                "i_lanes": In(range(max(2, p))),
                 "i_valid": In(1),
                 "i_first": In(1),
                 "o_addr": Out(address),
@@ -62,7 +65,7 @@ class MapPass(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        f, p, t = config.feature_bits, config.lanes, config.pixels
+        f, p, t = config.feature_bits, config.lanes, config.pixels * config.pass_words
         m.submodules.walker = walker = AddressWalker(len(self.o_addr))
         m.d.comb += [
             walker.load.eq(self.i_setup),
@@ -96,12 +99,12 @@ class MapPass(wiring.Component):
         return m
 
 
-def clamp_limits(m, config: EngineConfig, step):
-    """(lowest, highest) value of the step's results, as registers."""
+def clamp_limits(m, config: EngineConfig, choice):
+    """(lowest, highest) value of the results by a step's ``clamp``, as registers."""
     f = config.feature_bits
     menu = ((-(1 << (f - 1)), (1 << (f - 1)) - 1), *config.clamps)
     lo, hi = (Signal(signed(f), name=name, reset_less=True) for name in ("clamp_lo", "clamp_hi"))
-    with m.Switch(step.clamp):
+    with m.Switch(choice):
         for i, limits in enumerate(menu):
             with m.Case(i):
                 m.d.sync += [lo.eq(limits[0]), hi.eq(limits[1])]

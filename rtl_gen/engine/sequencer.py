@@ -55,6 +55,8 @@ class Sequencer(wiring.Component):
         Cycles from the last issue of a step until everything it stores is stored.
     drains : tuple of int, where thresholds come at run time
         The same of a pass over a map, and of a step that ends with sigmoids.
+    flow_drain : int, where a threshold unit works beside the array
+        The same until a step may follow one that ``flows``, while that one's results are stored.
 
     Members
     -------
@@ -80,10 +82,16 @@ class Sequencer(wiring.Component):
         Ask for the scan of the logits, image by image; it is over.
     o_result_next : Out(1), where the configuration has a batch
         With ``o_result``: the next image's.
+    i_made : In(1), where a threshold unit works beside the array
+        Pulse: bits are stored; a step with ``awaits`` takes them.
+    o_due : Out(1), likewise
+        With ``o_step_done``: that step's map is due.
     """
 
-    def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0)):
+    def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0),
+                 flow_drain: int = 0):
         self._config, self._drain, self._drains = config, drain, drains
+        self._flow_drain = flow_drain
         ba = config.bit_addr_bits
         layout = config.step_layout
         super().__init__(
@@ -119,6 +127,7 @@ class Sequencer(wiring.Component):
                 "i_result_done": In(1),
             }
             | ({"o_result_next": Out(1)} if config.batch > 1 else {})
+            | ({"i_made": In(1), "o_due": Out(1)} if config.beside else {})
         )
 
     def elaborate(self, platform):
@@ -281,7 +290,14 @@ class Sequencer(wiring.Component):
                         m.d.sync += [ig.eq(0), og.eq(og + 1)]
 
         # -- steps ---------------------------------------------------------------------------
+        bits_ok = Const(1)
+        if config.beside:
+            made = Signal(2)  # maps of bits that no step has taken
+            m.d.sync += made.eq(made + self.i_made - (take_step & following.awaits))
+            bits_ok = ~following.awaits | (made != 0)
         drain = Signal(range(max(self._drain, *self._drains) + 1))
+        ended = Signal()
+        self._done(m, ended)
         first_step = Signal(init=1)
         whole = Signal(init=not config.overlap)  # a result is one: its frame has begun
         with m.FSM():
@@ -289,7 +305,7 @@ class Sequencer(wiring.Component):
                 rows_ok = Const(1)
                 if config.stem is None:
                     rows_ok = self.i_rows >= following.image_need
-                with m.If(following_ready & rows_ok):
+                with m.If(following_ready & rows_ok & bits_ok):
                     m.d.comb += [take_step.eq(1), self.o_frame.eq(first_step)]
                     m.d.sync += [step.eq(following), first_step.eq(0)]
                     m.next = "SETUP"
@@ -319,7 +335,10 @@ class Sequencer(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(go & j_last & y_last & ig_last & og_last):
                     m.d.sync += drain.eq(self._drain)
-                    if config.run_time is not None:
+                    if config.beside:
+                        with m.If(step.flows):
+                            m.d.sync += drain.eq(self._flow_drain)
+                    if config.vectors:
                         of_pass, of_sigmoid = self._drains
                         with m.If(map_pass):
                             m.d.sync += drain.eq(of_pass)
@@ -330,7 +349,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += drain.eq(drain - 1)
                 with m.If(drain == 0):
                     m.d.comb += [
-                        self.o_step_done.eq(1),
+                        ended.eq(1),
                         self.o_image_free.eq(config.stem is None),
                     ]
                     m.d.sync += first_step.eq(step.last)
@@ -353,6 +372,21 @@ class Sequencer(wiring.Component):
                     m.d.comb += [self.o_result.eq(1), self.o_result_next.eq(1)]
                     m.next = "RESULT"
         return m
+
+    def _done(self, m, ended):
+        """A step is stored when it has ended, or flows on and its last results are stored."""
+        if not self._config.beside:
+            m.d.comb += self.o_step_done.eq(ended)
+            return
+        step = self.o_step
+        flows = DelayLine(m, ended & step.flows, "flows", reset=True)
+        due = DelayLine(m, ended & step.flows & step.due, "flow_due", reset=True)
+        late = self._drain - self._flow_drain
+        now = ended & ~step.flows
+        m.d.comb += [
+            self.o_step_done.eq(now | flows[late]),
+            self.o_due.eq((now & step.due) | due[late]),
+        ]
 
     def _prefetch(self, m):
         """Read the next step into a register while the current one runs."""

@@ -1,4 +1,4 @@
-"""The sigmoid of a channel vector: one table, a lane a cycle."""
+"""The sigmoid: a table, a value a cycle, and what takes a channel vector through it."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, wiring
@@ -9,7 +9,66 @@ from .common import DelayLine, Ram
 from .gain_config import GAIN_BITS
 from .run_time_config import RunTimeConfig
 
-__all__ = ["SigmoidUnit"]
+__all__ = ["SigmoidTable", "SigmoidUnit"]
+
+
+class SigmoidTable(wiring.Component):
+    """``ints.sigmoid``, a value a cycle; the table holds the positive half.
+
+    Members
+    -------
+    i_table : In
+        Which of ``fracs`` the result has; static while values are on their way.
+    i_valid : In(1), i_x : In(signed(bits))
+        A value.
+    o_valid : Out(1), o_y : Out(bits, or those of ``fracs``)
+        Its sigmoid, LATENCY cycles later.
+    """
+
+    LATENCY = 3
+
+    def __init__(self, *, bits: int, config: RunTimeConfig):
+        self._bits, self._config = bits, config
+        super().__init__(
+            {
+                "i_table": In(range(max(2, len(config.fracs)))),
+                "i_valid": In(1),
+                "i_x": In(signed(bits)),
+                "o_valid": Out(1),
+                "o_y": Out(max(bits, *config.fracs)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        bits, config = self._bits, self._config
+        width, depth = config.memories(1, 1, bits)["sigmoid"]
+        m.submodules.table = ram = Ram(name="sigmoid", width=width, depth=depth, registered=True)
+        value, index, top = self.i_x, Signal(bits + 1), config.entries - 1
+        m.d.comb += index.eq(
+            (Mux(value < 0, -value, value) + ((1 << config.shift) >> 1)) >> config.shift
+        )
+        entry = Signal(range(config.entries), reset_less=True)
+        base = Signal(range(depth))
+        with m.Switch(self.i_table):
+            for i in range(len(config.fracs)):
+                with m.Case(i):
+                    m.d.comb += base.eq(i * config.entries)
+        m.d.sync += entry.eq(Mux(index > top, top, index))
+        active = DelayLine(m, self.i_valid, "active", reset=True)
+        negative = DelayLine(m, value < 0, "negative")
+        m.d.comb += [ram.r_en.eq(active[1]), ram.r_addr.eq(base + entry)]
+        # a sigmoid is below 1, so that 1 itself may lack its bit
+        one = Signal(max(bits, *config.fracs))
+        with m.Switch(self.i_table):
+            for i, frac in enumerate(config.fracs):
+                with m.Case(i):
+                    m.d.comb += one.eq(1 << frac)
+        m.d.comb += [
+            self.o_y.eq(Mux(negative[3], one - ram.r_data, ram.r_data)),
+            self.o_valid.eq(active[3]),
+        ]
+        return m
 
 
 class SigmoidUnit(wiring.Component):
@@ -53,8 +112,7 @@ class SigmoidUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, bits, config = self._lanes, self._bits, self._config
-        width, depth = config.memories(lanes, 1, bits)["sigmoid"]
-        m.submodules.table = ram = Ram(name="sigmoid", width=width, depth=depth, registered=True)
+        m.submodules.table = table = SigmoidTable(bits=bits, config=config)
 
         waiting = Signal(bits * lanes, reset_less=True)
         left = Signal(range(lanes + 1))
@@ -65,31 +123,14 @@ class SigmoidUnit(wiring.Component):
         busy, ends = Signal(), Signal()
         m.d.comb += [busy.eq(left != 0), ends.eq(left == 1)]
 
-        value, index, top = Signal(signed(bits)), Signal(bits + 1), config.entries - 1
         m.d.comb += [
-            value.eq(waiting[:bits]),
-            index.eq((Mux(value < 0, -value, value) + ((1 << config.shift) >> 1)) >> config.shift),
+            table.i_table.eq(self.i_table),
+            table.i_valid.eq(busy),
+            table.i_x.eq(waiting[:bits]),
         ]
-        entry = Signal(range(config.entries), reset_less=True)
-        base = Signal(range(depth))
-        with m.Switch(self.i_table):
-            for i in range(len(config.fracs)):
-                with m.Case(i):
-                    m.d.comb += base.eq(i * config.entries)
-        m.d.sync += entry.eq(Mux(index > top, top, index))
         active = DelayLine(m, busy, "active", reset=True)
         last = DelayLine(m, ends, "last", reset=True)
-        negative = DelayLine(m, value < 0, "negative")
-        m.d.comb += [ram.r_en.eq(active[1]), ram.r_addr.eq(base + entry)]
-
-        # a sigmoid is below 1, so that 1 itself may lack its bit
-        most = max(bits, *config.fracs)
-        one, found = Signal(most), Signal(most)
-        with m.Switch(self.i_table):
-            for i, frac in enumerate(config.fracs):
-                with m.Case(i):
-                    m.d.comb += one.eq(1 << frac)
-        m.d.comb += found.eq(Mux(negative[3], one - ram.r_data, ram.r_data))
+        found = table.o_y
         width, late, found_now = bits, 3, found[:bits]
         if config.gains is not None:
             width, late = GAIN_BITS, 3 + self.GAIN_LATENCY

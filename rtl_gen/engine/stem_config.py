@@ -61,6 +61,7 @@ class StemConfig:
     logic_pairs: int = 0
     ring_rows: int = 9
     out_rows: int = 2
+    pixels = 1  # of a word of the result
 
     def __post_init__(self):
         faults = {

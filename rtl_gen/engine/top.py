@@ -12,16 +12,20 @@ from .common import AddressWalker, DelayLine, Ram
 from .config import IMAGE_TAPS, PIXEL_BITS, STREAM_BITS, STREAM_KINDS, EngineConfig
 from .constants import LANE_STAGES, ConstantLoader
 from .dense import DenseArray
+from .features import FEATURE_LATENCY, join_features
+from .first_config import FirstConfig
+from .first_conv import FirstConv
 from .gain import Branch, Products, join_branch, join_vectors, map_sums
 from .image import ImageMemory
 from .lane import STAGE, Lane
 from .loader import WeightLoader
-from .map_pass import MapPass, clamp_limits, join_pass
+from .map_pass import clamp_limits, join_pass
 from .max_pool import MaxPool, join_pool
 from .result import ResultScan
 from .sequencer import Sequencer, issue_layout
 from .sigmoid import SigmoidUnit
 from .stem import Stem
+from .threshold_unit import ThresholdUnit, unit_drain
 from .weight_stream import WeightStream
 from .window import Window
 from .xmap import XMap
@@ -29,7 +33,6 @@ from .xmap import XMap
 __all__ = ["Engine", "Timing"]
 
 STEM_LATENCY = 2  # of a read of the stem's rows
-FEATURE_LATENCY = 3  # of a read of the feature memory: its registered port and its own two cycles
 
 
 class Timing:
@@ -56,17 +59,25 @@ class Timing:
         if config.max_pool:
             self.drain += MaxPool.LATENCY
         # of a pass over a map, and of a step whose results pass the sigmoid
-        self.drains = (MapPass.LATENCY + 1 + BitMap.WRITE_LATENCY + 2,
+        self.of_unit = unit_drain()
+        self.drains = (self.of_unit,
                        self.drain - tail + config.lanes + XMap.WRITE_LATENCY + sigmoid)
         self.swap_x, self.guard_x = 1 + self.window, xnor.swap_guard
         self.swap_d, self.guard_d = 1 + self.dense_in, dense.swap_guard
         last = STAGE["threshold"]
-        if config.passes:
+        if config.thresholds:
             last = STAGE["bias" if config.rprelu == "none" else "act_bias"]
         if config.max_pool:
             last = lane_module.LATENCY
         self.const_hold = longest + 2 + last
         self.const_lead = min(self.issue_to_x, self.issue_to_d) + 2
+        # from a step's set-up until its fields reach the lanes (the residual's address is first,
+        # in stage 4), and until they reach what stores results
+        first = min(self.issue_to_x, self.issue_to_d)
+        self.early, self.late = first + 5, first + 1 + lane_module.LATENCY
+        # when a step may follow: windows and weights no longer depend on the fields of the one
+        # before, and its last results are 10 cycles ahead of where fields change
+        self.flow_drain = 6 + self.issue_to_x - first
 
 
 def _arrays(config: EngineConfig):
@@ -74,7 +85,7 @@ def _arrays(config: EngineConfig):
     dense = DenseArray(
         inputs=config.dense_inputs,
         lanes=config.lanes,
-        pixels=config.pixels,
+        pixels=config.dense_pixels,
         weight_bits=config.weight_bits,
         acc_bits=config.acc_bits,
     )
@@ -95,6 +106,8 @@ class Engine(wiring.Component):
         The program's weight stream (see WeightStream), again for every frame.
     o_frame, o_step_done, o_done : Out(1)
         Pulses: frame started, a step's results are stored, logits and class are valid.
+    o_unit_done : Out(1), where a threshold unit works beside the array
+        Pulse: the bits of a map are stored.
     o_class : Out(16), o_cycles : Out(32)
         Class of the last frame and its cycles from ``o_frame`` to ``o_done``.
     i_logit_addr : In, o_logit : Out(signed(feature_bits))
@@ -108,8 +121,10 @@ class Engine(wiring.Component):
         self.config = config
         self.timing = Timing(config)
         weights = {"i_weights": In(stream.Signature(STREAM_BITS))} if config.streams else {}
+        unit = {"o_unit_done": Out(1)} if config.beside else {}
         super().__init__(
             weights
+            | unit
             | {
                 "i_pixel": In(stream.Signature(PIXEL_BITS)),
                 "o_frame": Out(1),
@@ -125,7 +140,9 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.timing
-        m.submodules.sequencer = seq = Sequencer(config, drain=timing.drain, drains=timing.drains)
+        m.submodules.sequencer = seq = Sequencer(
+            config, drain=timing.drain, drains=timing.drains, flow_drain=timing.flow_drain
+        )
         m.submodules.bitmap = bitmap = BitMap(config)
         m.submodules.xmap = xmap = XMap(config)
         m.submodules.loader = loader = WeightLoader(
@@ -209,7 +226,8 @@ class Engine(wiring.Component):
     def _stem(self, m, seq, issue):
         """The stem and its results in the order of the issues, beside the dense array's sums."""
         config, step = self.config, seq.o_step
-        m.submodules.stem = stem = Stem(config.stem)
+        unit = FirstConv if isinstance(config.stem, FirstConfig) else Stem
+        m.submodules.stem = stem = unit(config.stem)
         read = issue[self.timing.issue_to_d - STEM_LATENCY]
         address = Signal.like(stem.i_addr)
         m.d.comb += [
@@ -225,7 +243,8 @@ class Engine(wiring.Component):
             m.d.sync += address.eq(0)
         with m.Elif(stem.i_read):
             m.d.sync += address.eq(address + 1)
-        layout = data.ArrayLayout(signed(config.stem.result_bits), config.lanes)
+        n = config.lanes * config.pixels
+        layout = data.ArrayLayout(signed(config.stem.result_bits), n)
         words = Signal(layout)
         m.d.comb += words.eq(stem.o_word)
         return words
@@ -298,8 +317,8 @@ class Engine(wiring.Component):
             xmap.i_read_addr.eq(x_addr[early]),
             xmap.i_slice.eq(slice_[early]),
         ]
-        dense_x = Signal(data.ArrayLayout(18, t * k), reset_less=True)
-        for i in range(t * k):
+        dense_x = Signal(data.ArrayLayout(18, config.dense_pixels * k), reset_less=True)
+        for i in range(config.dense_pixels * k):
             stored = xmap.o_x[i].as_signed()
             chosen = stored if selected is None else Mux(step.from_x, stored, selected[i])
             m.d.sync += dense_x[i].eq(chosen)
@@ -312,7 +331,12 @@ class Engine(wiring.Component):
             dense.i_load.eq(loader.o_load_d),
             dense.i_weights.eq(loader.o_weights_d),
         ]
-        return [xnor.o_sum, dense.o_sum]
+        if config.dense_pixels == t:
+            return [xnor.o_sum, dense.o_sum]
+        first = Signal(data.ArrayLayout(signed(config.acc_bits), config.lanes * t))
+        for lane in range(config.lanes):  # other pixels of vectors count nothing
+            m.d.comb += first[lane * t].eq(dense.o_sum[lane])
+        return [xnor.o_sum, first]
 
     def _image_taps(self, m, step, image_window, ig):
         """First layer: pixels relative to the mean colour, K of 27 taps at a time (index t*K+i)."""
@@ -399,11 +423,12 @@ class Engine(wiring.Component):
 
         stored = Signal(data.ArrayLayout(signed(f), p * t))
         if config.gains is not None:
-            early = Signal.like(stored)  # before the activation
+            before = Signal.like(stored)  # before the activation
         # lanes lie all over the device, the memory's columns too: a register halfway
         residual = Signal(data.ArrayLayout(signed(f), p * t), reset_less=True)
         bits = Signal(p * t)
-        limits = clamp_limits(m, config, step) if config.clamps else None
+        (early, early_setup), (late, late_setup) = self._stages(m, seq)
+        limits = clamp_limits(m, config, early.clamp) if config.clamps else None
         for lane in range(p):
             for pixel in range(t):
                 i = lane * t + pixel
@@ -413,18 +438,18 @@ class Engine(wiring.Component):
                     unit.i_acc.eq(acc[i]),
                     unit.i_dense.eq(step.dense),
                     unit.i_prescale.eq(step.prescale),
-                    unit.i_shift.eq(step.shift),
-                    unit.i_residual_on.eq(step.residual),
+                    unit.i_shift.eq(early.shift),
+                    unit.i_residual_on.eq(early.residual),
                     unit.i_row_class.eq(at[2].row_class),
                     unit.i_col_class.eq(Mux(left, 1, Mux(at[2].right[pixel], 2, 0))),
                     unit.i_residual.eq(residual[i]),
                     unit.i_constants.eq(constants.o_active[lane]),
                     stored[i].eq(unit.o_x),
                 ]
-                if not config.passes:
+                if not config.thresholds:
                     m.d.comb += bits[i].eq(unit.o_bit)
                 if config.gains is not None:
-                    m.d.comb += early[i].eq(unit.o_early)
+                    m.d.comb += before[i].eq(unit.o_early)
                 if limits:
                     m.d.comb += [unit.i_lo.eq(limits[0]), unit.i_hi.eq(limits[1])]
                 m.submodules[f"lane{lane}_{pixel}"] = leaf(unit, platform)
@@ -433,13 +458,13 @@ class Engine(wiring.Component):
         def stage(n):
             return at[2 + n]
 
-        def walker(name, control, base):
+        def walker(name, control, fields, setup, base):
             walk = AddressWalker(len(base))
             m.submodules[name] = walk
             m.d.comb += [
-                walk.load.eq(seq.o_setup),
+                walk.load.eq(setup),
                 walk.base.eq(base),
-                walk.step.eq(step.f_step),
+                walk.step.eq(fields.f_step),
                 walk.valid.eq(control.valid & control.last & control.inside),
                 walk.first.eq(control.og_first),
             ]
@@ -450,27 +475,29 @@ class Engine(wiring.Component):
         if config.max_pool:
             falls = Cat(constants.o_active[lane].falls for lane in range(p))
             stored, s = join_pool(m, config, step, stored, s, falls)
-        made, residual_at, wanted = stored, stage, step.residual
+        made, residual_at, wanted = stored, stage, early.residual
         if branch is not None:
             residual_at = join_branch(m, config, seq, branch, stored, residual, stage)
-            wanted = step.residual | (step.product if config.gains.product_shifts else 0)
-            made = join_vectors(m, config, step, stored, early, constants, xmap)
-        reader = walker("reader", residual_at(read_at), step.f_read)
-        writer = walker("writer", s, step.f_write)
+            wanted = early.residual | (early.product if config.gains.product_shifts else 0)
+            made = join_vectors(m, config, step, stored, before, constants, xmap)
+        reader = walker("reader", residual_at(read_at), early, early_setup, early.f_read)
+        writer = walker("writer", s, late, late_setup, late.f_write)
         reads = (reader.valid & wanted, reader.addr)
         if config.passes:
             unit, reads, made, s, after = join_pass(
                 m, config, seq, issue, xmap, residual, (reads, stored, s, after)
             )
             m.d.comb += bits.eq(unit.o_bits)
-        word = self._features(m, platform, step, reads, writer, stored, xmap, result)
+        unit = self._threshold_unit(m, seq, xmap, late) if config.beside else None
+        word = join_features(m, config, (step, early, late), reads, writer, stored, xmap, result,
+                             unit)
         m.d.sync += residual.eq(word)
         m.d.comb += [
-            xmap.i_setup.eq(seq.o_setup),
-            xmap.i_mode.eq(step.x_mode),
-            xmap.i_gsum.eq(step.gsum),
-            xmap.i_addr.eq(step.x_write),
-            xmap.i_step.eq(step.x_write_step),
+            xmap.i_setup.eq(late_setup),
+            xmap.i_mode.eq(late.x_mode),
+            xmap.i_gsum.eq(late.gsum),
+            xmap.i_addr.eq(late.x_write),
+            xmap.i_step.eq(late.x_write_step),
             xmap.i_x.eq(made),
             xmap.i_valid.eq(s.valid & s.last),
             xmap.i_inside.eq(s.inside),
@@ -486,6 +513,10 @@ class Engine(wiring.Component):
                 else ()
             ),
         ]
+        if config.beside:
+            m.d.comb += xmap.i_vector.eq(step.x_vector)
+            self._unit_bits(m, unit, bitmap)
+            return
         s = after
         m.d.comb += [
             bitmap.i_setup.eq(seq.o_setup),
@@ -507,40 +538,54 @@ class Engine(wiring.Component):
             bitmap.i_bits.eq(bits),
         ]
 
-    def _features(self, m, platform, step, reads, writer, stored, xmap, result):
-        """The feature memory behind registered ports; returns the word read FEATURE_LATENCY ago."""
-        config = self.config
-        width, depth = config.memories()["features"]
-        m.submodules.features = ram = Ram(
-            name="features", width=width, depth=depth, registered=True
-        )
-        read_en, read_addr = reads
-        write_en, write_addr, write_data = writer.valid & step.f_store, writer.addr, stored
-        if config.shared_x:
-            # a step reads either residuals or dense inputs, and stores either maps or pooled ones
-            from_map = step.from_x
-            if config.run_time is not None:
-                from_map = step.from_x & ~step.x_vector
-            read_en = Mux(from_map, xmap.i_read, read_en)
-            read_addr = Mux(from_map, xmap.i_read_addr, read_addr)
-            write_en = Mux(step.f_store, write_en, xmap.o_w_en)
-            write_addr = Mux(step.f_store, write_addr, xmap.o_w_addr)
-            write_data = Mux(step.f_store, stored.as_value(), xmap.o_w_data)
-            m.d.comb += xmap.i_word.eq(ram.r_data)
-        registers = {}
-        for name, value in (
-            ("r_en", Mux(result.o_busy, result.o_read, read_en)),
-            ("r_addr", Mux(result.o_busy, result.o_addr, read_addr)),
-            ("w_en", write_en),
-            ("w_addr", write_addr),
-            ("w_data", write_data),
-        ):
-            port = getattr(ram, name)
-            registers[name] = Signal.like(port, name=f"feature_{name}", reset_less=True)
-            m.d.sync += registers[name].eq(value)
-            m.d.comb += port.eq(registers[name])
-        m.d.comb += result.i_word.eq(ram.r_data)
-        return ram.r_data
+    def _stages(self, m, seq):
+        """The step's fields and set-up pulse for the lanes, and for what stores their results.
+
+        Where a step may begin while results of the one before are on their way, these change as
+        its first results come by.
+        """
+        step = seq.o_step
+        if not self.config.beside:
+            return (step, seq.o_setup), (step, seq.o_setup)
+        setup = DelayLine(m, seq.o_setup, "stage_setup", reset=True)
+        found = []
+        for name, at in (("early", self.timing.early), ("late", self.timing.late)):
+            fields = Signal.like(step, name=f"step_{name}", reset_less=True)
+            with m.If(setup[at]):
+                m.d.sync += fields.eq(step)
+            found.append((fields, setup[at + 1]))
+        return found
+
+    def _threshold_unit(self, m, seq, xmap, late):
+        m.submodules.threshold_unit = unit = ThresholdUnit(self.config)
+        m.d.comb += [
+            unit.i_due.eq(seq.o_due),
+            seq.i_made.eq(unit.o_done),
+            self.o_unit_done.eq(unit.o_done),
+            unit.i_sum_en.eq(xmap.o_sum_en & late.sums),
+            unit.i_sum_addr.eq(xmap.o_sum_addr),
+            unit.i_sum.eq(xmap.o_sum),
+        ]
+        return unit
+
+    @staticmethod
+    def _unit_bits(m, unit, bitmap):
+        """All bits come from the threshold unit, into the buffer that no step reads meanwhile."""
+        entry = unit.o_entry
+        m.d.comb += [
+            bitmap.i_setup.eq(unit.o_setup),
+            bitmap.i_buffer.eq(entry.bits_buffer),
+            bitmap.i_addr.eq(entry.bits_addr),
+            bitmap.i_start.eq(0),
+            bitmap.i_row_step.eq(entry.bits_row_step),
+            bitmap.i_cg_step.eq(entry.bits_cg_step),
+            bitmap.i_bank0.eq(0),
+            bitmap.i_valid.eq(unit.o_valid),
+            bitmap.i_first.eq(unit.o_first),
+            bitmap.i_odd.eq(unit.o_odd),
+            bitmap.i_row_last.eq(unit.o_row_last),
+            bitmap.i_bits.eq(unit.o_bits),
+        ]
 
     def _frame(self, m, step, seq, result):
         # what decides that a frame starts comes late: it counts a cycle later, so one is missing

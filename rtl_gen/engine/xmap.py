@@ -36,13 +36,15 @@ class XMap(wiring.Component):
         As in the issue; ``i_first`` and ``i_last`` of the output group's sums.
     i_image_first, i_image_last : In, where the configuration has a batch
         The same of each image; the channel sums of a batch lie one behind the other.
-    i_vector, i_table : In, with ``run_time``
+    i_vector : In, with ``run_time``;  i_table : In, without a threshold unit
         What is read, or written by MAP, is a vector; which table the sigmoid uses.
-    i_pass, i_pass_addr : In, o_vector : Out(ArrayLayout(signed(feature_bits), P)), likewise
-        Read a vector for a pass; the one read, READ_LATENCY cycles later.
+    i_pass, i_pass_addr : In, o_vector : Out(ArrayLayout(signed(feature_bits), P)), without a
+        threshold unit: read a vector for a pass; the one read, READ_LATENCY cycles later.
     i_sum, i_sum_addr, i_sum_x, i_gains : In, with gains
         Channel sums of values of their own are stored beside what the mode says; constants of the
         lanes that make gains of sigmoids.
+    o_sum_en, o_sum_addr, o_sum : Out, with a threshold unit
+        A word of channel sums is written.
     i_read, i_read_addr, i_slice : In
         Dense side: read word ``i_read_addr`` of every bank.
     o_x : Out(ArrayLayout(feature_bits, T*K)), index t*K + k
@@ -66,8 +68,9 @@ class XMap(wiring.Component):
         }
         run_time = {}
         if config.run_time is not None:
-            run_time = {
-                "i_vector": In(1),
+            run_time = {"i_vector": In(1)}
+        if config.vectors:
+            run_time |= {
                 "i_table": In(config.step_layout["sigmoid"].shape),
                 "i_pass": In(1),
                 "i_pass_addr": In(address),
@@ -80,6 +83,8 @@ class XMap(wiring.Component):
                 "i_sum_x": In(data.ArrayLayout(signed(f), p * t)),
                 "i_gains": In(data.ArrayLayout(signed(GAIN_BITS), p)),
             }
+        if config.beside:
+            run_time |= {"o_sum_en": Out(1), "o_sum_addr": Out(address), "o_sum": Out(p * f)}
         super().__init__(
             (shared if config.shared_x else {})
             | run_time
@@ -114,8 +119,7 @@ class XMap(wiring.Component):
         pairs = self._pairs(m, sampling)
         if config.pooled:
             pooled, pooled_valid, pooled_first = self._pool(m, word, pairs)
-        if config.run_time is not None:
-            sigmoid = self._sigmoid(m)
+        sigmoid = self._sigmoid(m) if config.vectors else None
         total, total_valid, total_first = self._sum(m, word)
 
         valid, first = Signal(), Signal()
@@ -143,7 +147,7 @@ class XMap(wiring.Component):
                     ]
                     for i in range(config.lanes * config.pixels):
                         m.d.sync += value[i].eq(pairs["columns"][i][0])
-            if config.run_time is not None:
+            if config.vectors:
                 with m.Case(XMode.SIGMOID):
                     m.d.sync += [valid.eq(sigmoid.o_valid), first.eq(1)]
                     for lane in range(config.lanes if config.gains is None else 0):
@@ -173,7 +177,7 @@ class XMap(wiring.Component):
         read = []
         read_en, read_addr = Signal(), Signal.like(self.i_read_addr)
         m.d.sync += [read_en.eq(self.i_read), read_addr.eq(self.i_read_addr)]
-        if config.run_time is not None:
+        if config.vectors:
             with m.If(self.i_pass):
                 m.d.sync += [read_en.eq(1), read_addr.eq(self.i_pass_addr)]
         vector = Const(0)
@@ -218,7 +222,7 @@ class XMap(wiring.Component):
                             bank, lane = divmod(channel, config.lanes)
                             found = views[bank][lane * t + pixel]
                             if config.run_time is not None and pixel == 0:
-                                found = Mux(self.i_vector, self.o_vector[lane], found)
+                                found = Mux(self.i_vector, self._vector[lane], found)
                             m.d.comb += self.o_x[pixel * k + c].eq(found)
 
     def _vector_word(self, m, valid, address, value, sigmoid, total, total_valid):
@@ -248,7 +252,8 @@ class XMap(wiring.Component):
 
     def _vectors(self, m, write, read_en, read_addr):
         """The vector memory; returns whether what the mode writes now is a vector."""
-        width, depth = self._config.memories()["vectors"]
+        config = self._config
+        width, depth = config.memories()["vectors"]
         m.submodules.vectors = ram = Ram(
             name="vectors", width=width, depth=depth, registered=True
         )
@@ -259,8 +264,18 @@ class XMap(wiring.Component):
             ram.w_data.eq(word),
             ram.r_en.eq(read_en),
             ram.r_addr.eq(read_addr),
-            self.o_vector.eq(ram.r_data),
         ]
+        bits = config.run_time.vector_bits(config.feature_bits)
+        self._vector = Signal(data.ArrayLayout(signed(bits), config.lanes))
+        m.d.comb += self._vector.eq(ram.r_data)
+        if config.vectors:
+            m.d.comb += self.o_vector.eq(self._vector)
+        if config.beside:
+            m.d.comb += [
+                self.o_sum_en.eq(ram.w_en & (self.i_mode == XMode.SUM)),
+                self.o_sum_addr.eq(address),
+                self.o_sum.eq(ram.w_data),
+            ]
         return vector
 
     def _sigmoid(self, m):
