@@ -20,8 +20,7 @@ from .shape import Shape
 __all__ = ["plan"]
 
 DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
-STEM_LUTS = 30_000  # the same with the multipliers of a stem
-STREAMING_LUTS = 45_000  # the same with weights from SDRAM alone
+STREAMING_LUTS = 45_000  # the same with weights from SDRAM; in half an hour
 LUT_SHARE = 0.8  # of a device: fuller ones rarely route
 CLOCK_MHZ = 100.0  # assumed before place and route
 CHANNELS = (16, 32, 48, 64, 96, 128)
@@ -55,7 +54,7 @@ def plan(
     most = round(board.budget.comb * LUT_SHARE)
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
     if extract(graph)[0].stem:
-        return plan_streaming(graph, board, luts=min(max_luts or STEM_LUTS, most),
+        return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
                               clock=clock, target_fps=target_fps, batch=batch, progress=progress)
     luts = min(max_luts or DEFAULT_LUTS, most)
     base = make(graph, Shape(16, 4, 1, 4))

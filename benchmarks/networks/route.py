@@ -1,10 +1,11 @@
 """Whole builds of published networks: simulated bit-exact, placed, routed, with a bitstream.
 
-    python benchmarks/networks/route.py [--feature-bits N] [--work DIR] NAME|CHECKPOINT|BUILD ...
+    python benchmarks/networks/route.py [--feature-bits N] [--work DIR] [ROW=]SOURCE ...
 
-A network is made by ``hwbnn models synth``, or taken from a checkpoint, and compiled for the ULX3S
-85F; the folder of a finished build is read as it is. Writes routed.json and routed.md beside this
-file. Frames per second are the routed clock over the simulated cycles between frames.
+A SOURCE is a network's name, for ``hwbnn models synth``, or a checkpoint; both are compiled for the
+ULX3S 85F. Or it is the folder of a finished build, which is read as it is. ROW is its name in the
+table. Writes routed.json and routed.md beside this file. Frames per second are the routed clock
+over the simulated cycles between frames.
 """
 
 import argparse
@@ -34,14 +35,14 @@ def built(name: str, feature_bits: int, work: Path) -> Path:
     return out
 
 
-def measured(folder: Path) -> dict:
-    """What a finished build's report says, by column."""
+def measured(folder: Path, row: str) -> dict:
+    """What a finished build's report says, by column, as ``row`` or the checkpoint's name."""
     report = json.loads((folder / "report.json").read_text())
     stages = {s["name"]: s for s in report["stages"]}
     used = [report["resources"][k]["post-route"]["value"] for k in ("comb", "ff", "ebr", "dsp")]
     perf, clock = report["performance"], report["clock"]
     values = (
-        Path(report["network"]["file"]).stem, report["machine"]["shape"],
+        row or Path(report["network"]["file"]).stem, report["machine"]["shape"],
         report["network"]["numeric"]["feature_bits"], *used,
         round(clock["fmax"]["value"], 2), round(clock["clock"]["value"], 2),
         perf["interval"]["rtl-sim"]["value"], perf["latency"]["rtl-sim"]["value"],
@@ -69,7 +70,8 @@ def main() -> None:
     results = HERE / "routed.json"
     found = json.loads(results.read_text()) if results.exists() else {}
     for name in given.names:
-        row = measured(built(name, given.feature_bits, given.work))
+        label, _equals, source = name.rpartition("=")
+        row = measured(built(source, given.feature_bits, given.work), label)
         found[row["network"]] = row
         results.write_text(json.dumps(found, indent=1) + "\n")
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
