@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 from rtl_gen.engine.config import COORDINATE_BITS, POINT_WORDS, ROW_BANKS, EngineConfig
-from rtl_gen.engine.top import Timing
+from rtl_gen.engine.timing import Timing
 from rtl_gen.engine.xmap import XMode
 
 from .batches import Batches

@@ -14,7 +14,7 @@ from rtl_gen.engine.loader import WeightLoader
 from rtl_gen.engine.sequencer import PASS_SWEEP
 from rtl_gen.engine.stem_model import StemTimes
 from rtl_gen.engine.threshold_sequencer import entry_words
-from rtl_gen.engine.top import Timing
+from rtl_gen.engine.timing import Timing
 from rtl_gen.engine.weight_stream import WeightStream
 
 from .external import weight_source

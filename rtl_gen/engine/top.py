@@ -5,91 +5,34 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..leaf import leaf
-from ..units.xnor_array import XnorArray
 from . import lane as lane_module
 from .bitmap import BitMap
-from .common import AddressWalker, DelayLine, Ram
-from .config import IMAGE_TAPS, PIXEL_BITS, STREAM_BITS, STREAM_KINDS, EngineConfig
+from .common import AddressWalker, DelayLine
+from .config import PIXEL_BITS, STREAM_BITS, STREAM_KINDS, EngineConfig
 from .constants import LANE_STAGES, ConstantLoader
-from .dense import DenseArray
 from .features import FEATURE_LATENCY, join_features
 from .first_config import FirstConfig
 from .first_conv import FirstConv
-from .gain import Branch, Products, join_branch, join_vectors, map_sums
+from .gain import Branch, join_branch, join_vectors, map_sums
 from .image import ImageMemory
+from .image_taps import image_taps
 from .lane import STAGE, Lane
 from .loader import WeightLoader
 from .map_pass import clamp_limits, join_pass
-from .max_pool import MaxPool, join_pool
+from .max_pool import join_pool
+from .partial_sums import partial_sums
 from .result import ResultScan
-from .sequencer import Sequencer, issue_layout
-from .sigmoid import SigmoidUnit
+from .sequencer import Sequencer
 from .stem import Stem
-from .threshold_unit import ThresholdUnit, unit_drain
+from .threshold_unit import ThresholdUnit
+from .timing import Timing, arrays
 from .weight_stream import WeightStream
 from .window import Window
 from .xmap import XMap
 
-__all__ = ["Engine", "Timing"]
+__all__ = ["Engine"]
 
 STEM_LATENCY = 2  # of a read of the stem's rows
-
-
-class Timing:
-    """Latencies of one configuration, in cycles; the schedule predicts with the same numbers.
-
-    ``issue_to_x``/``issue_to_d`` count from a registered issue to the sums of the XNOR and the
-    dense array.
-    """
-
-    def __init__(self, config: EngineConfig):
-        xnor, dense = _arrays(config)
-        for unit in (xnor, dense):
-            unit._MustUse__used = True
-        self.window = BitMap.READ_LATENCY + Window.LATENCY
-        self.dense_in = self.window + 2
-        self.issue_to_x = self.window + xnor.latency
-        self.issue_to_d = self.dense_in + dense.latency
-        longest = max(self.issue_to_x, self.issue_to_d)
-        tail, sigmoid = max(XMap.WRITE_LATENCY, 1 + BitMap.WRITE_LATENCY), 0
-        if config.gains is not None:
-            tail = max(tail, Products.LATENCY + Branch.WRITE_LATENCY)
-            sigmoid = SigmoidUnit.GAIN_LATENCY
-        self.drain = longest + 2 + lane_module.LATENCY + tail + 2
-        if config.max_pool:
-            self.drain += MaxPool.LATENCY
-        # of a pass over a map, and of a step whose results pass the sigmoid
-        self.of_unit = unit_drain()
-        self.drains = (self.of_unit,
-                       self.drain - tail + config.lanes + XMap.WRITE_LATENCY + sigmoid)
-        self.swap_x, self.guard_x = 1 + self.window, xnor.swap_guard
-        self.swap_d, self.guard_d = 1 + self.dense_in, dense.swap_guard
-        last = STAGE["threshold"]
-        if config.thresholds:
-            last = STAGE["bias" if config.rprelu == "none" else "act_bias"]
-        if config.max_pool:
-            last = lane_module.LATENCY
-        self.const_hold = longest + 2 + last
-        self.const_lead = min(self.issue_to_x, self.issue_to_d) + 2
-        # from a step's set-up until its fields reach the lanes (the residual's address is first,
-        # in stage 4), and until they reach what stores results
-        first = min(self.issue_to_x, self.issue_to_d)
-        self.early, self.late = first + 5, first + 1 + lane_module.LATENCY
-        # when a step may follow: windows and weights no longer depend on the fields of the one
-        # before, and its last results are 10 cycles ahead of where fields change
-        self.flow_drain = 6 + self.issue_to_x - first
-
-
-def _arrays(config: EngineConfig):
-    xnor = XnorArray(n_inputs=config.window_bits, lanes=config.lanes, pixels=config.pixels)
-    dense = DenseArray(
-        inputs=config.dense_inputs,
-        lanes=config.lanes,
-        pixels=config.dense_pixels,
-        weight_bits=config.weight_bits,
-        acc_bits=config.acc_bits,
-    )
-    return xnor, dense
 
 
 class Engine(wiring.Component):
@@ -185,7 +128,7 @@ class Engine(wiring.Component):
             m.submodules.branch = branch = Branch(config)
             words = map_sums(m, config, seq, issue, timing.issue_to_d, xmap, branch, constants)
             others.append((step.from_map, words))
-        acc, at = self._partial_sums(m, step, issue, sums, others)
+        acc, at = partial_sums(m, config, timing, step, issue, sums, others)
         self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch)
         self._frame(m, step, seq, result)
         return m
@@ -293,7 +236,7 @@ class Engine(wiring.Component):
             ]
             windows.append(window)
 
-        xnor, dense = _arrays(config)
+        xnor, dense = arrays(config)
         m.submodules.xnor = xnor
         m.submodules.dense = dense
         line = issue[timing.window]
@@ -308,7 +251,7 @@ class Engine(wiring.Component):
         selected = None
         if image is not None:
             ig = DelayLine(m, seq.o_ig, "ig")
-            selected = self._image_taps(m, step, windows[1], ig[timing.dense_in - 1])
+            selected = image_taps(m, config, step, windows[1], ig[timing.dense_in - 1])
         x_addr = DelayLine(m, seq.o_x_addr, "x_addr")
         slice_ = DelayLine(m, seq.o_slice, "slice")
         early = timing.dense_in - 1 - XMap.READ_LATENCY
@@ -337,81 +280,6 @@ class Engine(wiring.Component):
         for lane in range(config.lanes):  # other pixels of vectors count nothing
             m.d.comb += first[lane * t].eq(dense.o_sum[lane])
         return [xnor.o_sum, first]
-
-    def _image_taps(self, m, step, image_window, ig):
-        """First layer: pixels relative to the mean colour, K of 27 taps at a time (index t*K+i)."""
-        config = self.config
-        t, k = config.pixels, config.dense_inputs
-        groups = -(-IMAGE_TAPS // k)
-        taps = [
-            Signal(data.ArrayLayout(18, IMAGE_TAPS), name=f"taps{p}", reset_less=True)
-            for p in range(t)
-        ]
-        for pixel in range(t):
-            for tap in range(9):
-                colour = image_window.o_window[pixel][tap]
-                for c in range(3):
-                    value = Signal(signed(18), name=f"colour{pixel}_{tap}_{c}")
-                    m.d.comb += value.eq(
-                        (colour[8 * c : 8 * c + 8] << config.image_frac) - step[f"offset{c}"]
-                    )
-                    m.d.sync += taps[pixel][3 * tap + c].eq(
-                        Mux(image_window.o_valid[pixel][tap], value, 0)
-                    )
-        result = []
-        for pixel in range(t):
-            for i in range(k):
-                selected = Signal(18, name=f"selected{pixel}_{i}")
-                with m.Switch(ig[: max(1, (groups - 1).bit_length())]):
-                    for g in range(groups):
-                        if g * k + i < IMAGE_TAPS:
-                            with m.Case(g):
-                                m.d.comb += selected.eq(taps[pixel][g * k + i])
-                result.append(selected.as_signed())
-        return result
-
-    def _partial_sums(self, m, step, issue, sums, others):
-        """Accumulate over input groups; returns accumulators and the controls beside them.
-
-        The controls are a delay line whose tap 0 accompanies the arrays' sums; accumulators are
-        valid with tap 2.
-        """
-        config, timing = self.config, self.timing
-        # the read is a cycle ahead of the sums: its data takes two
-        ahead = Signal(issue_layout(config))
-        late, early = issue[timing.issue_to_d - 1], issue[timing.issue_to_x - 1]
-        m.d.comb += ahead.eq(Mux(step.dense, late, early))
-        at = DelayLine(m, ahead, "control", reset=True).after(1)
-        width, depth = config.memories()["psum"]
-        m.submodules.psum = ram = Ram(
-            name="psum", width=width, depth=depth, registered=True
-        )
-        counter, address = Signal(range(depth)), Signal(range(depth))
-        m.d.comb += address.eq(Mux(ahead.tile_first, 0, counter))
-        with m.If(ahead.valid):
-            m.d.sync += counter.eq(address + 1)
-        addresses = DelayLine(m, address, "psum_addr")
-        n = config.lanes * config.pixels
-        layout = data.ArrayLayout(signed(config.acc_bits), n)
-        incoming = Signal(layout, reset_less=True)
-        before, acc = Signal(layout), Signal(layout, reset_less=True)
-        for i in range(n):
-            xnor, multi_bit = (source[i] for source in sums)
-            for here, source in others:
-                multi_bit = Mux(here, source[i], multi_bit)
-            m.d.sync += [
-                incoming[i].eq(Mux(step.dense, multi_bit, xnor)),
-                acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
-            ]
-        m.d.comb += [
-            before.eq(ram.r_data),
-            ram.r_en.eq(ahead.valid & ~ahead.first),
-            ram.r_addr.eq(address),
-            ram.w_en.eq(at[2].valid & ~at[2].last),
-            ram.w_addr.eq(addresses[3]),
-            ram.w_data.eq(acc),
-        ]
-        return acc, at
 
     def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch):
         config, step = self.config, seq.o_step

@@ -1,0 +1,55 @@
+"""Sums over input groups, in a memory behind the arrays."""
+
+from amaranth.hdl import *
+from amaranth.lib import data
+
+from .common import DelayLine, Ram
+from .config import EngineConfig
+from .sequencer import issue_layout
+from .timing import Timing
+
+__all__ = ["partial_sums"]
+
+
+def partial_sums(m, config: EngineConfig, timing: Timing, step, issue, sums, others):
+    """Accumulate over input groups; returns accumulators and the controls beside them.
+
+    ``sums`` are those of the XNOR and the dense array, ``others`` pairs of a condition and what
+    then comes in the dense array's place. The controls are a delay line whose tap 0 accompanies
+    the sums; accumulators are valid with tap 2.
+    """
+    # the read is a cycle ahead of the sums: its data takes two
+    ahead = Signal(issue_layout(config))
+    late, early = issue[timing.issue_to_d - 1], issue[timing.issue_to_x - 1]
+    m.d.comb += ahead.eq(Mux(step.dense, late, early))
+    at = DelayLine(m, ahead, "control", reset=True).after(1)
+    width, depth = config.memories()["psum"]
+    m.submodules.psum = ram = Ram(
+        name="psum", width=width, depth=depth, registered=True
+    )
+    counter, address = Signal(range(depth)), Signal(range(depth))
+    m.d.comb += address.eq(Mux(ahead.tile_first, 0, counter))
+    with m.If(ahead.valid):
+        m.d.sync += counter.eq(address + 1)
+    addresses = DelayLine(m, address, "psum_addr")
+    n = config.lanes * config.pixels
+    layout = data.ArrayLayout(signed(config.acc_bits), n)
+    incoming = Signal(layout, reset_less=True)
+    before, acc = Signal(layout), Signal(layout, reset_less=True)
+    for i in range(n):
+        xnor, multi_bit = (source[i] for source in sums)
+        for here, source in others:
+            multi_bit = Mux(here, source[i], multi_bit)
+        m.d.sync += [
+            incoming[i].eq(Mux(step.dense, multi_bit, xnor)),
+            acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
+        ]
+    m.d.comb += [
+        before.eq(ram.r_data),
+        ram.r_en.eq(ahead.valid & ~ahead.first),
+        ram.r_addr.eq(address),
+        ram.w_en.eq(at[2].valid & ~at[2].last),
+        ram.w_addr.eq(addresses[3]),
+        ram.w_data.eq(acc),
+    ]
+    return acc, at
