@@ -61,7 +61,7 @@ def place_beside(layers, config: EngineConfig, rows: Rows, halves: Halves) -> Pl
               for name, a in where.items()}
     needed = {"features": words[0], "features1": words[1], "x": 0, "vectors": vectors,
               "bits": max(n for _where, n in found)}
-    return Placement(features, places, x, rows, needed, halves.memory)
+    return Placement(features, places, x, rows, needed, memory=halves.memory)
 
 
 class _Lives:

@@ -114,7 +114,7 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
     branch = {}
     if config.gains is not None:
         branch, needed["branch"] = _branch(layers, config, phases, last_use)
-    return Placement(features, bits, x, rows, needed, branch)
+    return Placement(features, bits, x, rows, needed, branch=branch)
 
 
 def reads_stored(layer: Layer, config: EngineConfig) -> bool:

@@ -1,5 +1,6 @@
 """Networks with thresholds of each image: hardware equals the golden executor, cycles too."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -48,7 +49,9 @@ def machine(name):
                                words=1 + ("wide" in name))
     run_time = RunTimeConfig(tie=tie, vector_depth=64, entries=1024, shift=5, fracs=FRACS,
                              unit=unit)
-    return general_purpose(shape, rprelu=rprelu, run_time=run_time)
+    made = general_purpose(shape, rprelu=rprelu, run_time=run_time)
+    # steps follow each other without the whole drain on machines without max-pools alone
+    return dataclasses.replace(made, max_pool=made.max_pool and "wide" not in name)
 
 
 def networks(name):
@@ -159,6 +162,6 @@ def test_coverage_of_two_frames_at_once():
             seen.update(features)
             entries += len(program.entries)
             flows += sum(step.fields["flows"] for step in program.steps[:-1])
-    assert {k: seen[k] for k in ("identity", "none", "option A", "max-pool") if seen[k] < 4} == {}
-    assert entries >= 4 * 2 * NETWORKS
-    assert flows >= 10
+    assert {k: seen[k] for k in ("identity", "none", "option A") if seen[k] < 4} == {}
+    assert seen["max-pool"] and entries >= 4 * 2 * NETWORKS
+    assert flows >= 3  # few of these small networks' steps are long enough
