@@ -18,7 +18,7 @@ from rtl_gen.sdram.pin_timing import Margins, best_phase, pin_margins
 from rtl_gen.sdram.timing import PARTS, SDRAM_32MB, SdramPart
 
 from .errors import DoesNotFit, UnsupportedError
-from .pack import segments
+from .pack import segment_sizes
 from .program import Program
 
 __all__ = ["BoardMemory", "board_memory", "stream_length", "weight_source"]
@@ -27,7 +27,7 @@ __all__ = ["BoardMemory", "board_memory", "stream_length", "weight_source"]
 def stream_length(program: Program) -> int:
     """16-bit words of a frame's weight stream, headers included."""
     parts = program.config.stream_parts
-    return sum(1 + len(s.words) * parts[s.kind] for s in segments(program))
+    return sum(1 + count * parts[kind] for _step, kind, count in segment_sizes(program))
 
 
 class _Shifted:

@@ -23,7 +23,7 @@ from .run_time import sigmoid_words
 from .stem_pack import pack_stem
 
 __all__ = ["Segment", "border_constants", "in_memory", "in_stream", "layer_constants", "pack",
-           "program_text", "segments", "stream_words"]
+           "program_text", "segment_sizes", "segments", "stream_words"]
 
 NO_EXPONENT = 7  # a slope of 1 in the shift form: 7 - exponent 0
 
@@ -74,27 +74,37 @@ class Segment:
     words: list[int]
 
 
-def segments(program: Program) -> list[Segment]:
-    """The weight stream of a frame: for every streamed step, by output group, constants, tiles.
-
-    A step that covers only some rows of a layer has its layer's weights again.
-    """
+def segment_sizes(program: Program) -> list[tuple[Step, str, int]]:
+    """(step, kind, words) of every segment of the weight stream: for every streamed step, by output
+    group, constants and tiles. A step that covers only some rows of a layer has its layer's weights
+    again."""
     config = program.config
-    result, made = [], {}
+    result = []
     for step in program.steps:
         if not step.streamed:
             continue
-        name = step.layer.name
-        if name not in made:
-            tiles = [] if step.layer.weightless else _tile_words(step, config)
-            made[name] = (_constant_words(step.layer, config), tiles)
-        constants, tiles = made[name]
-        kind = "weights" if step.layer.binary else "dense_weights"
-        n_const, n_tile = config.lanes * config.const_words, step.n_ig * config.lanes
-        for og in range(step.g0, step.g0 + step.n_og):
-            result.append(Segment("constants", constants[og * n_const : (og + 1) * n_const]))
-            if tiles:
-                result.append(Segment(kind, tiles[og * n_tile : (og + 1) * n_tile]))
+        group = [(step, "constants", config.lanes * config.const_words)]
+        if not step.layer.weightless:
+            kind = "weights" if step.layer.binary else "dense_weights"
+            group.append((step, kind, step.n_ig * config.lanes))
+        result += group * step.n_og
+    return result
+
+
+def segments(program: Program) -> list[Segment]:
+    """The weight stream of a frame, with its contents."""
+    made: dict[tuple[str, str], list[int]] = {}
+    result, at, last = [], {}, None
+    for step, kind, count in segment_sizes(program):
+        if step is not last:
+            at, last = {}, step
+        key = step.layer.name, kind
+        if key not in made:
+            made[key] = (_constant_words(step.layer, program.config) if kind == "constants"
+                         else _tile_words(step, program.config))
+        first = at.get(kind, step.g0 * count)
+        at[kind] = first + count
+        result.append(Segment(kind, made[key][first : first + count]))
     return result
 
 

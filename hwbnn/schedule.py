@@ -19,7 +19,7 @@ from rtl_gen.engine.weight_stream import WeightStream
 
 from .external import weight_source
 from .ops.int_dynamic import Sigmoid
-from .pack import segments
+from .pack import segment_sizes
 from .program import Program, Step
 
 __all__ = ["Schedule", "StepCycles", "schedule"]
@@ -92,8 +92,9 @@ class _Stream:
         config = program.config
         self.take = source.take
         self.parts, self.rings = config.stream_parts, config.rings
-        self.order = [(s.kind, len(s.words)) for s in segments(program)]
+        self.order = [(kind, count) for _step, kind, count in segment_sizes(program)]
         self.at, self.left = 0, 0  # segment, memory words of it still to come
+        self.last = -1  # cycle in which the last 16-bit word came
         self.arrived = {kind: [] for kind in STREAM_KINDS}  # first cycle in which each is usable
         self.read = {kind: [] for kind in STREAM_KINDS}  # cycle in which each was read
 
@@ -110,19 +111,25 @@ class _Stream:
         self.read[kind].extend(range(first, first + count))
 
     def _next_word(self) -> None:
+        header = 0
         if self.left == 0:
             self.kind, self.left = self.order[self.at]
             self.at = (self.at + 1) % len(self.order)
-            self.take(0, 1)
+            header = 1
         kind = self.kind
-        if self.parts[kind] > 1:
-            self.take(0, self.parts[kind] - 1)
         # the last part waits for room: the word a ring's length earlier must have been read
         earlier = len(self.arrived[kind]) - self.rings[kind]
         if earlier >= len(self.read[kind]):
             raise ValueError(f"the ring of {self.rings[kind]} {kind} words stops the weight stream")
         room = self.read[kind][earlier] + 2 if earlier >= 0 else 0
-        self.arrived[kind].append(self.take(room, 1) + WeightStream.LATENCY)
+        before = header + self.parts[kind] - 1
+        if room <= self.last + 1:  # it need not wait, so all come at once
+            self.last = self.take(0, before + 1)
+        else:
+            if before:
+                self.take(0, before)
+            self.last = self.take(room, 1)
+        self.arrived[kind].append(self.last + WeightStream.LATENCY)
         self.left -= 1
 
 

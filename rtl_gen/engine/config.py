@@ -5,6 +5,7 @@ networks. Layouts are Amaranth structures, so that hardware and packer use the s
 """
 
 import dataclasses
+import functools
 import math
 
 from amaranth.hdl import unsigned
@@ -308,14 +309,14 @@ class EngineConfig:
         """Words of each memory's ring."""
         return dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
 
-    @property
+    @functools.cached_property
     def stream_widths(self) -> dict[str, int]:
         """Bits that a word of each memory has in the stream."""
         memories = self.memories()
         dense = self.dense_inputs * (self.stream_weight_bits or self.weight_bits)
         return {kind: memories[kind][0] for kind in STREAM_KINDS} | {"dense_weights": dense}
 
-    @property
+    @functools.cached_property
     def stream_parts(self) -> dict[str, int]:
         """16-bit words that a word of each memory takes in the stream."""
         return {kind: -(-bits // STREAM_BITS) for kind, bits in self.stream_widths.items()}
@@ -324,6 +325,10 @@ class EngineConfig:
 
     def memories(self) -> dict[str, tuple[int, int]]:
         """Width and depth of every block-RAM memory by its name."""
+        return dict(self._memories)
+
+    @functools.cached_property
+    def _memories(self) -> dict[str, tuple[int, int]]:
         p, t, f = self.lanes, self.pixels, self.feature_bits
         result = {}
         for bank in range(ROW_BANKS):
@@ -370,7 +375,7 @@ class EngineConfig:
             return data.StructLayout({"negative": unsigned(1), "shift": unsigned(5)})
         return data.StructLayout({"value": unsigned(18)})
 
-    @property
+    @functools.cached_property
     def const_layout(self) -> data.StructLayout:
         """One lane's constants; signed fields are stored as two's complement."""
         fields = {"gain": unsigned(18), "bias": unsigned(self.bias_bits)}
@@ -401,7 +406,7 @@ class EngineConfig:
         second = self.run_time.unit.feature_depth if self.beside else 0
         return _bits(max(self.feature_depth, second))
 
-    @property
+    @functools.cached_property
     def step_layout(self) -> data.StructLayout:
         """One compute step: a convolution over a row range, and what becomes of its results."""
         ba, fa = self.bit_addr_bits, self.feature_addr_bits
@@ -490,7 +495,7 @@ class EngineConfig:
         """Words of the step memory per step."""
         return -(-self.step_layout.size // self.step_word_bits)
 
-    @property
+    @functools.cached_property
     def load_layout(self) -> data.StructLayout:
         """What the weight loader does for one step."""
         return data.StructLayout(
