@@ -283,7 +283,7 @@ def compare_cycles(predicted, result) -> None:
     pairs += [(step.name, step.cycles, got) for step, got
               in zip(predicted.steps, step_cycles(result.steps[-1]), strict=True)]
     pairs += [(f"threshold unit, pulse {n}", wanted - predicted.starts[0], got) for n, (wanted, got)
-              in enumerate(zip(predicted.unit, result.unit_ends, strict=False))]
+              in enumerate(zip(predicted.unit, result.unit_ends, strict=True))]
     for where, wanted, got in pairs:
         if wanted != got:
             raise Mismatch(f"{wanted} cycles predicted, {got} simulated", where=where,

@@ -9,26 +9,18 @@ from hwbnn.layers import extract_layers
 from hwbnn.order import depth_first
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.plan_batch import levels
-from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive, general_purpose, on_machine
-from hwbnn.stages import compare_cycles
-from sim.network import build_simulator, simulate
 from sim.random_network import random_network
 
 SHAPE = Shape(16, 4, 1, 4)
 TURNS = 2  # batches back to back
 
 
-def compare(program, graph, seed):
+def compare(checked, program, graph, seed):
     _c, h, w = graph["image"].op.shape
     images = np.random.default_rng(seed).integers(
         0, 256, (TURNS * program.batches.images, h, w, 3), dtype=np.uint8)
-    try:
-        run = simulate(program, graph, images, simulator=build_simulator(program.config))
-        compare_cycles(schedule(program, frames=len(images)), run)
-    except (Exception, SystemExit) as error:
-        error.add_note(f"seed {seed}")
-        raise
+    checked(program, graph, images, f"seed {seed}")
 
 
 def drawn(seed, size=16):
@@ -37,13 +29,13 @@ def drawn(seed, size=16):
     return lower_to_integers(network.graph, None, Numeric())[1]
 
 
-def check(seed, **recipe):
+def check(checked, seed, **recipe):
     graph = drawn(seed)
-    compare(derive(graph, SHAPE, **recipe), graph, seed)
+    compare(checked, derive(graph, SHAPE, **recipe), graph, seed)
 
 
-def test_weights_from_sdram_serve_a_batch():
-    check(8, stream=True, batch=[[1, 2], [3, 6]])
+def test_weights_from_sdram_serve_a_batch(checked):
+    check(checked, 8, stream=True, batch=[[1, 2], [3, 6]])
 
 
 @pytest.mark.slow
@@ -54,18 +46,18 @@ def test_weights_from_sdram_serve_a_batch():
     (10, {"band": 2, "batch": [[3, 3], [5, 6], [7, 12]]}),
     (3, {"band": 2, "stream": True, "batch": [[3, 4]]}),
 ])
-def test_more_batches(seed, recipe):
-    check(seed, **recipe)
+def test_more_batches(checked, seed, recipe):
+    check(checked, seed, **recipe)
 
 
 @pytest.mark.slow
-def test_batches_behind_a_stem():
+def test_batches_behind_a_stem(checked):
     rng = np.random.default_rng(32)
     network = random_network(rng, imagenet=True, max_tau=5, size=48, max_channels=60, max_blocks=6)
     graph = lower_to_integers(network.graph, None, Numeric(image_weight_bits=8))[1]
     layers = extract_layers(graph)
     batch = [[depth_first(layers), 2], [len(layers) - 1, 4]]
-    compare(derive(graph, SHAPE, band=2, stream=True, batch=batch), graph, 32)
+    compare(checked, derive(graph, SHAPE, band=2, stream=True, batch=batch), graph, 32)
 
 
 # two banks of dense inputs and lanes that straddle channel words; 1x1 layers and two pixels
@@ -73,7 +65,7 @@ def test_batches_behind_a_stem():
     pytest.param(Shape(16, 6, 1, 12), False, 12, marks=pytest.mark.slow),
     (Shape(8, 4, 2, 4), True, 12),
 ])
-def test_random_networks_and_nestings(shape, mobile, count):
+def test_random_networks_and_nestings(checked, shape, mobile, count):
     config = general_purpose(shape, rprelu="shift", mobile=mobile, batch=4)
     done, nested = 0, 0
     for seed in range(9000, 9200):
@@ -89,7 +81,7 @@ def test_random_networks_and_nestings(shape, mobile, count):
             program = on_machine(graph, config, batch=chosen)
         except DoesNotFit:
             continue
-        compare(program, graph, seed)
+        compare(checked, program, graph, seed)
         nested += bool(early)
         done += 1
         if done == count:

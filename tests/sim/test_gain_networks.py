@@ -7,12 +7,10 @@ import pytest
 
 from hwbnn.errors import DoesNotFit
 from hwbnn.passes import Numeric, lower_to_integers
-from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, general_purpose, on_machine
-from hwbnn.stages import compare_cycles
 from rtl_gen.engine.gain_config import GainConfig
 from rtl_gen.engine.run_time_config import RunTimeConfig
-from sim.network import build_simulator, simulate
+from sim.network import build_simulator
 from sim.random_gains import random_gains
 
 NETWORKS = 6  # a machine
@@ -62,34 +60,26 @@ def networks(name):
         yield seed, graph, program, images, drawn.features
 
 
-def check(name):
+def check(checked, name):
     simulator = build_simulator(machine(name))
     count = 0
     for seed, graph, program, images, _features in networks(name):
         stall = 0.2 if seed % 4 == 0 else 0.0
-        try:
-            run = simulate(program, graph, images, simulator=simulator, seed=seed, stall=stall)
-            predicted = schedule(program, frames=FRAMES)
-            if stall:  # frames start late
-                assert run.cycles == predicted.frames
-            else:
-                compare_cycles(predicted, run)
-        except (Exception, SystemExit) as error:
-            error.add_note(f"machine {name}, network seed {seed}")
-            raise
+        checked(program, graph, images, f"machine {name}, network seed {seed}",
+                simulator=simulator, stall=stall, seed=seed)
         count += 1
     assert count == NETWORKS
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_hardware_equals_golden(name):
-    check(name)
+def test_hardware_equals_golden(checked, name):
+    check(checked, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MORE)
-def test_more_machines(name):
-    check(name)
+def test_more_machines(checked, name):
+    check(checked, name)
 
 
 def test_coverage():

@@ -8,11 +8,9 @@ import pytest
 
 from hwbnn.errors import DoesNotFit
 from hwbnn.passes import Numeric, lower_to_integers
-from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive, general_purpose, on_machine
-from hwbnn.stages import compare_cycles
 from rtl_gen.engine.run_time_config import RunTimeConfig, ThresholdConfig
-from sim.network import build_simulator, simulate
+from sim.network import build_simulator
 from sim.random_run_time import random_run_time
 
 NETWORKS = 10  # a machine
@@ -86,32 +84,24 @@ def program_on(graph, config):
     return None
 
 
-def check(name):
+def check(checked, name):
     simulator = build_simulator(machine(name))
     count = 0
     for seed, graph, program, images, _features in networks(name):
         stall = 0.2 if seed % 4 == 0 else 0.0
-        try:
-            run = simulate(program, graph, images, simulator=simulator, seed=seed, stall=stall)
-            predicted = schedule(program, frames=FRAMES)
-            if stall:  # frames start late; the end of one runs beside the beginning of the next
-                assert program.entries or run.cycles == predicted.frames
-            else:
-                compare_cycles(predicted, run)
-        except (Exception, SystemExit) as error:
-            error.add_note(f"machine {name}, network seed {seed}")
-            raise
+        checked(program, graph, images, f"machine {name}, network seed {seed}",
+                simulator=simulator, stall=stall, seed=seed)
         count += 1
     assert count == NETWORKS
 
 
 @pytest.mark.parametrize("name", MACHINES | BESIDE)
-def test_hardware_equals_golden(name):
-    check(name)
+def test_hardware_equals_golden(checked, name):
+    check(checked, name)
 
 
 @pytest.mark.slow
-def test_first_convolution_ahead(seed=4):
+def test_first_convolution_ahead(checked, seed=4):
     """A machine of its own: the first convolution in a unit, a dense array for vectors alone."""
     rng = np.random.default_rng(seed)
     drawn = random_run_time(rng, size=6, max_channels=12)
@@ -121,8 +111,7 @@ def test_first_convolution_ahead(seed=4):
     _folded, graph = lower_to_integers(drawn.graph, images, Numeric(tie=1))
     program = derive(graph, Shape(8, 8, 2, 2), const_words=1, beside=3, ahead=True)
     assert (program.config.dense_pixels, len(program.entries)) == (1, 3)
-    run = simulate(program, graph, images, seed=seed)
-    compare_cycles(schedule(program, frames=FRAMES), run)
+    checked(program, graph, images, f"seed {seed}")
 
 
 def test_cuts_that_do_not_work_are_refused():
@@ -142,8 +131,8 @@ def test_cuts_that_do_not_work_are_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MORE | BESIDE_MORE)
-def test_more_machines(name):
-    check(name)
+def test_more_machines(checked, name):
+    check(checked, name)
 
 
 def test_coverage():
