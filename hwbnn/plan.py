@@ -20,7 +20,7 @@ from .shape import Shape
 __all__ = ["plan"]
 
 DEFAULT_LUTS = 26_000  # places and routes in minutes; --max-luts raises it
-STREAMING_LUTS = 45_000  # the same with weights from SDRAM; in half an hour
+STREAMING_LUTS = 45_000  # of machines with weights from SDRAM, which take half an hour
 LUT_SHARE = 0.8  # of a device: fuller ones rarely route
 CLOCK_MHZ = 100.0  # assumed before place and route
 CHANNELS = (16, 32, 48, 64, 96, 128)

@@ -370,9 +370,12 @@ def _check_run_time(layers: list[Layer], config: EngineConfig, beside: int | Non
     if any(layer.max_pool for layer in layers) and not config.max_pool:
         raise DoesNotFit("the engine has no max-pools", where=where)
     needs, has = run_time_config(layers), config.run_time
-    if (beside is not None) != config.beside:
-        without = "no " if beside is not None else ""
-        raise DoesNotFit(f"the engine has {without}threshold unit beside the array", where=where)
+    if beside is not None and not config.beside:
+        raise DoesNotFit("two frames at once need a threshold unit beside the array, which the "
+                         "engine does not have", where=where)
+    if beside is None and config.beside:
+        raise DoesNotFit("the engine has a threshold unit beside the array, for two frames at "
+                         "once", where=where)
     if needs is None and has is None:
         return
     if has is None:
@@ -415,7 +418,8 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None,
     """
     layers = extract(graph)
     if layers[0].stem or config.stem is not None:
-        raise DoesNotFit("a unit for the first layer is one network's", where=layers[0].name)
+        raise DoesNotFit("a unit for the first 7x7 layer is built for one network; it cannot be "
+                         "another network's", where=layers[0].name)
     _check_run_time(layers, config, beside)
     needs = _arithmetic(graph, layers, graph.types())
     for name in ("feature_bits", "slope_shift", "image_frac"):
