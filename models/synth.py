@@ -21,7 +21,7 @@ from .registry import families
 from .training import normalise
 
 __all__ = ["Hook", "SyntheticNetwork", "balance", "centre_logits", "colour_scenes", "hollow",
-           "networks", "settle", "statistics", "synthesise", "write"]
+           "networks", "settle", "shortcut_and_branch", "statistics", "synthesise", "write"]
 
 # Sets a module's parameters from the input it is about to read.
 Hook = Callable[[nn.Module, Tensor, torch.Generator], None]
@@ -222,3 +222,21 @@ def _enlarge(grid: np.ndarray, size: int, step: int) -> np.ndarray:
         weight = part.reshape(shape)
         grid = np.take(grid, low, axis) * (1 - weight) + np.take(grid, low + 1, axis) * weight
     return grid
+
+
+def shortcut_and_branch(share: float, renewed: bool = False) -> tuple[Hook, Hook]:
+    """Hooks of the bias that reads a shortcut and of the normalisation that ends its branch, which
+    becomes ``share`` of the shortcut. One that is ``renewed``, normalised, has deviation 1."""
+    stream = {"std": 1.0}
+
+    def shortcut(module: nn.Module, x: Tensor, generator: torch.Generator) -> None:
+        if not renewed:
+            stream["std"] = float(x.std())
+        balance(module, x, generator)
+
+    def branch(module: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
+        statistics(module, x, generator)
+        module.weight.mul_(share * stream["std"])
+        module.bias.mul_(share * stream["std"])
+
+    return shortcut, branch

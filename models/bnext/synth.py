@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..ab.synth import BRANCH
 from ..snn.net import LearnableBias
 from ..snn.synth import filters
-from ..synth import Hook, SyntheticNetwork, balance, centre_logits, statistics
+from ..synth import Hook, SyntheticNetwork, balance, centre_logits, shortcut_and_branch
 from .layers import HardBinaryConv, HardSign, Unit
 from .net import CHANNELS, R18, WIDTHS, BNext, BNext18, Geometry, Geometry18, build
 from .quant import QuantConv2d, QuantLinear
@@ -86,30 +86,11 @@ def hooks(net: BNext | BNext18) -> dict[nn.Module, Hook]:
     made: dict[nn.Module, Hook] = {}
     for unit in net.modules():
         if isinstance(unit, Unit):
-            stream: dict = {}
-            made[unit.move] = _watched(stream, unit.downsample is not None)
-            made[unit.norm2] = _branch(stream)
+            made[unit.move], made[unit.norm2] = shortcut_and_branch(
+                BRANCH, renewed=unit.downsample is not None)
             made[unit.se.se[1]] = _squeeze
             made[unit.se.se[3]] = _expand
     return made | {net.fc: centre_logits}
-
-
-def _watched(stream: dict, renewed: bool) -> Hook:
-    """Remembers the deviation of the shortcut, which a normalised ``downsample`` renews."""
-    def hook(module: LearnableBias, x: Tensor, generator: torch.Generator) -> None:
-        stream["std"] = 1.0 if renewed else float(x.std())
-        balance(module, x, generator)
-
-    return hook
-
-
-def _branch(stream: dict) -> Hook:
-    def hook(module: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
-        statistics(module, x, generator)
-        module.weight.mul_(BRANCH * stream["std"])
-        module.bias.mul_(BRANCH * stream["std"])
-
-    return hook
 
 
 def _spread(module: nn.Conv2d, x: Tensor) -> Tensor:

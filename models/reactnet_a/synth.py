@@ -7,7 +7,7 @@ from ..ab.synth import BRANCH
 from ..mobile import REACTNET_A, MobileGeometry
 from ..snn.net import LearnableBias
 from ..snn.synth import filters, wrap
-from ..synth import Hook, SyntheticNetwork, balance, centre_logits, statistics
+from ..synth import Hook, SyntheticNetwork, balance, centre_logits, shortcut_and_branch
 from .net import HardBinaryConv, MobileBlock, ReActNetA
 
 __all__ = ["NETWORKS", "hooks", "parameters"]
@@ -57,29 +57,10 @@ def hooks(net: ReActNetA) -> dict[nn.Module, Hook]:
     for block in net.modules():
         if not isinstance(block, MobileBlock):
             continue
-        stream: dict = {}
-        made[block.move11] = made[block.move21] = _watched(stream)
-        for module in block.children():
-            if isinstance(module, nn.BatchNorm2d):
-                made[module] = _branch(stream)
+        shortcut, branch = shortcut_and_branch(BRANCH)
+        made[block.move11] = made[block.move21] = shortcut
+        made |= {m: branch for m in block.children() if isinstance(m, nn.BatchNorm2d)}
     return made | {net.fc: centre_logits}
-
-
-def _watched(stream: dict) -> Hook:
-    def hook(module: LearnableBias, x: Tensor, generator: torch.Generator) -> None:
-        stream["std"] = float(x.std())
-        balance(module, x, generator)
-
-    return hook
-
-
-def _branch(stream: dict) -> Hook:
-    def hook(module: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
-        statistics(module, x, generator)
-        module.weight.mul_(BRANCH * stream["std"])
-        module.bias.mul_(BRANCH * stream["std"])
-
-    return hook
 
 
 NETWORKS = (
