@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .leaf import leaf
 from .pll import Pll, PllSetting
 from .sdram.pads import SdramPads
+from .stream_register import StreamRegister
 from .uart import UartRx, UartTx
 
 __all__ = ["BoardTop", "StreamingBoardTop"]
@@ -93,7 +94,12 @@ class BoardTop(wiring.Component):
         engine = self._engine
         unit = leaf(engine, platform) if hasattr(engine, "leaf_name") else engine
         m.submodules.engine = self._resettable(m, link, unit)
-        wiring.connect(m, link.o_pixel, engine.i_pixel)
+        # the link decides late whether it has a pixel, and the engine counts far away; what is left
+        # of an image that nobody waits for goes with the engine's reset
+        pixels = StreamRegister(len(link.o_pixel.payload))
+        m.submodules.pixels = ResetInserter(self._hold(link))(pixels)
+        wiring.connect(m, link.o_pixel, pixels.i)
+        wiring.connect(m, pixels.o, engine.i_pixel)
         m.d.comb += [
             engine.i_logit_addr.eq(link.o_logit_addr),
             link.i_done.eq(engine.o_done),
