@@ -29,8 +29,9 @@ NAMES = (
 )
 OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
 FEATURE_BITS = 11  # of maps, if not said
-# where narrow maps cost agreement and wide ones fit, or only narrow ones fit
-OTHER_BITS = {"bnext-18-c10": 16, "bnext-t-c10": 16, "ab-reactnet-a-in": 10, "reactnet-a": 10}
+# where narrow maps cost agreement and wide ones fit; those of 224x224 leave place and route blocks
+OTHER_BITS = {"bnext-18-c10": 16, "bnext-t-c10": 16} | dict.fromkeys(
+    (name for name in NAMES if name.endswith("-in") or name.startswith(("snn", "reactnet"))), 10)
 
 
 def hwbnn(*arguments: str) -> float:
