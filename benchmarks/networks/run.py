@@ -25,13 +25,14 @@ NAMES = (
       for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
     "ab-reactnet-34-in", "ab-reactnet-a-c10", "ab-reactnet-a-in", "reactnet-a",
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
-    "bnext-18-c10", "bnext-t-c10",
+    "bnext-18-c10", "bnext-t-c10", "bnext-s-c10", "bnext-m-c10", "bnext-l-c10",
 )
 OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
 FEATURE_BITS = 11  # of maps, if not said
 # where narrow maps cost agreement and wide ones fit; those of 224x224 leave place and route blocks
-OTHER_BITS = {"bnext-18-c10": 16, "bnext-t-c10": 16} | dict.fromkeys(
-    (name for name in NAMES if name.endswith("-in") or name.startswith(("snn", "reactnet"))), 10)
+OTHER_BITS = dict.fromkeys((name for name in NAMES if name.startswith("bnext")), 16) | \
+    dict.fromkeys((name for name in NAMES if name.endswith("-in")
+                   or name.startswith(("snn", "reactnet"))), 10)
 
 
 def hwbnn(*arguments: str) -> float:

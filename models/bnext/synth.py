@@ -1,4 +1,4 @@
-"""The published BNext networks with made-up parameters, two of them also for CIFAR-10; see
+"""The published BNext networks with made-up parameters, also for CIFAR-10; see
 models.synth."""
 
 import torch
@@ -135,5 +135,5 @@ def _network(size: str, se_bits: int | None, cifar: bool = False) -> SyntheticNe
 
 NETWORKS = (
     *(_network(size, bits) for bits in (None, SE_BITS) for size in ("18", *CHANNELS)),
-    *(_network(size, bits, cifar=True) for bits in (None, SE_BITS) for size in ("18", "t")),
+    *(_network(size, bits, cifar=True) for bits in (None, SE_BITS) for size in ("18", *CHANNELS)),
 )

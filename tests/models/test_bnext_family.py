@@ -147,7 +147,8 @@ def test_other_families_are_not_taken(name):
 
 
 def test_every_published_network_can_be_made_up():
-    cifar = {f"bnext-{size}-c10{end}" for size in ("18", "t") for end in ("", "-quant")}
+    sizes = ("18", "t", "s", "m", "l")
+    cifar = {f"bnext-{size}-c10{end}" for size in sizes for end in ("", "-quant")}
     assert {n.name for n in made.NETWORKS} == {*PUBLISHED, *cifar}
 
 
