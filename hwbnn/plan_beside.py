@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from .beside import halves
 from .errors import DoesNotFit, UserError
+from .gain_layers import has_gains
 from .ir import Graph
 from .layers import extract_layers
 from .machine import Plan, excess, make
@@ -26,6 +27,8 @@ def plan_beside(graph: Graph, board, luts: int,
 
     The first convolution has a unit of its own where it is one of 3x3 and stride 1.
     """
+    if has_gains(graph):  # maps wait for gains, not for bits
+        return []
     layers = extract_layers(graph)
     cuts = _cuts(layers)
     if not cuts:
