@@ -222,6 +222,11 @@ class EngineConfig:
         return self.run_time.gains if self.run_time is not None else None
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """Bits of levels that maps and vectors come to, between values that each image decides."""
+        return self.gains.levels if self.gains is not None else ()
+
+    @property
     def thresholds(self) -> bool:
         """Whether activation bits are made at thresholds of each image, from stored maps."""
         return self.run_time is not None and self.run_time.gains is None
@@ -482,7 +487,8 @@ class EngineConfig:
         # which position a sigmoid has
         fields = VECTOR_FIELD | {"sigmoid": _bits(len(self.run_time.fracs))}
         if self.gains is not None:
-            return fields | self.gains.fields(_bits(self.run_time.vector_depth))
+            depth = self.run_time.vector_depth
+            return fields | self.gains.fields(_bits(depth), self.lanes, self.feature_bits)
         # lanes of a pass' last group, less one
         return PASS_FIELD | fields | {"pass_lanes": _bits(self.lanes)}
 

@@ -9,13 +9,13 @@ __all__ = ["FEATURE_LATENCY", "join_features"]
 FEATURE_LATENCY = 3  # of a read: the registered port and the memory's own two cycles
 
 
-def join_features(m, config, steps, reads, writer, stored, xmap, result, unit):
+def join_features(m, config, steps, reads, writer, stored, xmap, result, unit, levels=None):
     """Put the feature memory, or one for each half of a frame, behind registered ports.
 
     ``steps`` are the fields of the step that issues, of the one in the lanes, and of the one whose
     results are stored. ``reads`` are (enable, address) of a step's residuals, ``writer`` walks over
-    the addresses of ``stored``; ``unit`` is the threshold unit, where there is one. Returns the
-    word that a step read FEATURE_LATENCY ago.
+    the addresses of ``stored``; ``unit`` is the threshold unit, ``levels`` the LevelsUnit, where
+    there is one. Returns the word that a step read FEATURE_LATENCY ago.
     """
     step, early, late = steps
     read_en, read_addr = reads
@@ -37,6 +37,8 @@ def join_features(m, config, steps, reads, writer, stored, xmap, result, unit):
         "w_addr": write_addr,
         "w_data": write_data,
     }
+    if levels is not None:
+        ports = _with_levels(ports, levels, ~step.x_vector)
     if not config.beside:
         word = _memory(m, config, "features", ports)
     else:
@@ -47,6 +49,18 @@ def join_features(m, config, steps, reads, writer, stored, xmap, result, unit):
         m.d.comb += xmap.i_word.eq(word)
     m.d.comb += result.i_word.eq(word)
     return word
+
+
+def _with_levels(ports, levels, maps):
+    """The accesses of a LevelsUnit, which are of this memory where ``maps``, and a step's."""
+    busy = levels.o_busy
+    return {
+        "r_en": ports["r_en"] | (levels.o_read & maps),
+        "r_addr": Mux(busy, levels.o_addr, ports["r_addr"]),
+        "w_en": ports["w_en"] | (levels.o_write & maps),
+        "w_addr": Mux(busy, levels.o_w_addr, ports["w_addr"]),
+        "w_data": Mux(busy, levels.o_w_word, Value.cast(ports["w_data"])),
+    }
 
 
 def _of_parity(parity, ports):

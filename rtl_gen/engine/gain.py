@@ -128,10 +128,12 @@ class Branch(wiring.Component):
         return m
 
 
-def map_sums(m, config: EngineConfig, seq, issue, issue_to_d: int, xmap, branch, constants):
+def map_sums(m, config: EngineConfig, seq, issue, issue_to_d: int, xmap, branch, constants,
+             levels=None):
     """What steps without weights have in the place of the dense array's sums (index p*T + t).
 
-    Also hands the lanes' constants the gains of a map, or the second of two vectors.
+    Also hands the lanes' constants the gains of a map, or the second of two vectors, and ``levels``
+    (the LevelsUnit, where there is one) the vectors that it reads.
     """
     step, t = seq.o_step, config.pixels
     read = issue[issue_to_d - Branch.READ_LATENCY]
@@ -147,10 +149,14 @@ def map_sums(m, config: EngineConfig, seq, issue, issue_to_d: int, xmap, branch,
     turn = DelayLine(m, wanted, "wanted", reset=True)
     group = Signal.like(step.n_og)
     other_now = Signal()
+    asks, place = wanted | other_now, Mux(other_now, step.x_step, step.x_addr) + group
+    if levels is not None:
+        asks |= levels.o_read & step.x_vector
+        place = Mux(levels.o_busy, levels.o_addr, place)
     m.d.comb += [
         other_now.eq(turn[1] & step.mix),
-        xmap.i_pass.eq(wanted | other_now),
-        xmap.i_pass_addr.eq(Mux(other_now, step.x_step, step.x_addr) + group),
+        xmap.i_pass.eq(asks),
+        xmap.i_pass_addr.eq(place),
         constants.i_vector.eq(xmap.o_vector),
         constants.i_gain.eq(step.from_map & ~step.mix),
         constants.i_mix.eq(step.mix),

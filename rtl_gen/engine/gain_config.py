@@ -2,9 +2,10 @@
 
 import dataclasses
 
-__all__ = ["GAIN_BITS", "GainConfig"]
+__all__ = ["GAIN_BITS", "SPAN_BITS", "GainConfig"]
 
 GAIN_BITS = 18  # of a scaled gain: a factor of a multiplier
+SPAN_BITS = 16  # of the distance between the least and the largest value of a range of levels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,19 +20,25 @@ class GainConfig:
         Shifts of an element product of two maps that a step selects from; empty where none is made.
     branch_depth : int
         Words of the memory of maps that wait, P channels of T pixels each.
+    levels : tuple of int
+        Bits of the levels that a step selects from, where maps and vectors are brought to levels
+        between their least and largest value; empty where none is.
     """
 
     shift: int = 16
     product_shifts: tuple[int, ...] = ()
     branch_depth: int = 64
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self):
         if self.shift < 1 or min(self.product_shifts, default=0) < 0:
             raise ValueError("the shift of gains must be 1 or more, those of products 0 or more")
         if self.branch_depth < 2:
             raise ValueError(f"maps that wait need words, not {self.branch_depth}")
+        if any(not 1 <= bits < SPAN_BITS for bits in self.levels):
+            raise ValueError(f"levels of {self.levels} bits")
 
-    def fields(self, address_bits: int) -> dict[str, int]:
+    def fields(self, address_bits: int, lanes: int, feature_bits: int) -> dict[str, int]:
         """What a step has beside the fields of steps without gains: name -> bits.
 
         ``address_bits`` are those of the vector memory.
@@ -51,5 +58,12 @@ class GainConfig:
             fields |= {
                 "product": 1,  # results are multiplied by the residual, not added to it
                 "product_shift": max(1, (shifts - 1).bit_length()),
+            }
+        if self.levels:
+            fields |= {
+                "levels": 1,  # a map or vector comes to its levels; no array, no lane
+                "level_bits": max(1, (len(self.levels) - 1).bit_length()),
+                "level_limit": feature_bits - 1,  # what values are cut to, plus and minus
+                "level_lanes": max(1, (lanes - 1).bit_length()),  # of a vector's last word, less 1
             }
         return fields

@@ -86,6 +86,8 @@ class Sequencer(wiring.Component):
         Pulse: bits are stored; a step with ``awaits`` takes them.
     o_due : Out(1), likewise
         With ``o_step_done``: that step's map is due.
+    o_levels : Out(1), i_levels_done : In(1), where maps come to levels
+        A step that brings one there begins; it is over.
     """
 
     def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0),
@@ -128,6 +130,7 @@ class Sequencer(wiring.Component):
             }
             | ({"o_result_next": Out(1)} if config.batch > 1 else {})
             | ({"i_made": In(1), "o_due": Out(1)} if config.beside else {})
+            | ({"o_levels": Out(1), "i_levels_done": In(1)} if config.levels else {})
         )
 
     def elaborate(self, platform):
@@ -331,6 +334,15 @@ class Sequencer(wiring.Component):
                 for b in range(ROW_BANKS):
                     m.d.sync += row_off[b].eq(step[f"row{b}_off"])
                 m.next = "RUN"
+                if config.levels:
+                    m.d.comb += self.o_levels.eq(step.levels)
+                    with m.If(step.levels):
+                        m.next = "LEVELS"
+            if config.levels:
+                with m.State("LEVELS"):
+                    m.d.sync += drain.eq(0)
+                    with m.If(self.i_levels_done):
+                        m.next = "DRAIN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
                 with m.If(go & j_last & y_last & ig_last & og_last):

@@ -17,6 +17,7 @@ from .gain import Branch, join_branch, join_vectors, map_sums
 from .image import ImageMemory
 from .image_taps import image_taps
 from .lane import STAGE, Lane
+from .levels import join_levels, levels_word
 from .loader import WeightLoader
 from .map_pass import clamp_limits, join_pass
 from .max_pool import join_pool
@@ -110,9 +111,7 @@ class Engine(wiring.Component):
             loader.i_take_x.eq(seq.o_take_x),
             loader.i_take_d.eq(seq.o_take_d),
             constants.i_take.eq(seq.o_take_c),
-            constants.i_setup.eq(
-                seq.o_setup & ~step.map_pass if config.passes else seq.o_setup
-            ),
+            constants.i_setup.eq(self._with_constants(seq)),
             constants.i_address.eq(step.const_addr),
             constants.i_streamed.eq(step.const_streamed),
             constants.i_groups.eq(step.n_og),
@@ -124,14 +123,24 @@ class Engine(wiring.Component):
         others, branch = [], None  # sums that come in the place of the dense array's, and when
         if config.stem is not None:
             others.append((step.stem, self._stem(m, seq, issue)))
+        levels = join_levels(m, config, seq, xmap) if config.levels else None
         if config.gains is not None:
             m.submodules.branch = branch = Branch(config)
-            words = map_sums(m, config, seq, issue, timing.issue_to_d, xmap, branch, constants)
+            words = map_sums(m, config, seq, issue, timing.issue_to_d, xmap, branch, constants,
+                             levels)
             others.append((step.from_map, words))
         acc, at = partial_sums(m, config, timing, step, issue, sums, others)
-        self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch)
+        self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch,
+                    levels)
         self._frame(m, step, seq, result)
         return m
+
+    def _with_constants(self, seq):
+        """A step begins that has constants."""
+        config, step = self.config, seq.o_step
+        if config.levels:
+            return seq.o_setup & ~step.levels
+        return seq.o_setup & ~step.map_pass if config.passes else seq.o_setup
 
     def _weight_stream(self, m, loader, constants):
         """Weights from outside, cut into the rings of the three memories."""
@@ -281,7 +290,8 @@ class Engine(wiring.Component):
             m.d.comb += first[lane * t].eq(dense.o_sum[lane])
         return [xnor.o_sum, first]
 
-    def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch):
+    def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch,
+               levels):
         config, step = self.config, seq.o_step
         p, t, f = config.lanes, config.pixels, config.feature_bits
         swap = Signal()
@@ -358,7 +368,9 @@ class Engine(wiring.Component):
             m.d.comb += bits.eq(unit.o_bits)
         unit = self._threshold_unit(m, seq, xmap, late) if config.beside else None
         word = join_features(m, config, (step, early, late), reads, writer, stored, xmap, result,
-                             unit)
+                             unit, levels)
+        if levels is not None:
+            levels_word(m, config, step, levels, xmap, word)
         m.d.sync += residual.eq(word)
         m.d.comb += [
             xmap.i_setup.eq(late_setup),

@@ -43,6 +43,8 @@ class XMap(wiring.Component):
     i_sum, i_sum_addr, i_sum_x, i_gains : In, with gains
         Channel sums of values of their own are stored beside what the mode says; constants of the
         lanes that make gains of sigmoids.
+    i_level_en, i_level_addr, i_level : In, where vectors come to levels
+        Write a word of the vector memory while no step does.
     o_sum_en, o_sum_addr, o_sum : Out, with a threshold unit
         A word of channel sums is written.
     i_read, i_read_addr, i_slice : In
@@ -83,6 +85,9 @@ class XMap(wiring.Component):
                 "i_sum_x": In(data.ArrayLayout(signed(f), p * t)),
                 "i_gains": In(data.ArrayLayout(signed(GAIN_BITS), p)),
             }
+        if config.levels:
+            vector = data.ArrayLayout(signed(f), p)
+            run_time |= {"i_level_en": In(1), "i_level_addr": In(address), "i_level": In(vector)}
         if config.beside:
             run_time |= {"o_sum_en": Out(1), "o_sum_addr": Out(address), "o_sum": Out(p * f)}
         super().__init__(
@@ -246,9 +251,14 @@ class XMap(wiring.Component):
         for lane in range(config.lanes):
             mine = word[bits * lane : bits * (lane + 1)]
             small = Mux(total_valid, total[lane * config.pixels], ours[lane]).as_signed()
+            if config.levels:
+                small = Mux(self.i_level_en, self.i_level[lane], small)
             m.d.comb += mine.eq(Mux(mode == XMode.SIGMOID, gains[lane], small))
-        enable = (valid & vector) | total_valid
-        return enable, Mux(total_valid, sum_addr, address), word, vector
+        enable, place = (valid & vector) | total_valid, Mux(total_valid, sum_addr, address)
+        if config.levels:
+            enable |= self.i_level_en
+            place = Mux(self.i_level_en, self.i_level_addr, place)
+        return enable, place, word, vector
 
     def _vectors(self, m, write, read_en, read_addr):
         """The vector memory; returns whether what the mode writes now is a vector."""
