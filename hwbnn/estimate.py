@@ -35,6 +35,9 @@ STREAM_COMB = 1000.0  # SDRAM controller, weight stream
 # yosys counts the units
 GAIN_COMB, GAIN_FF, PRODUCT_COMB, PRODUCT_FF = 170.0, 130, 215.0, 45
 SCALE_COMB, SCALE_FF = 140.0, 300
+# of a unit that brings maps to levels, and of each lane and pixel of its words: yosys' counts of 4
+# and 8 lanes are 1,240 and 1,685 LUT4, 238 and 301 CCU2C, 1,313 and 1,850 flip-flops
+LEVELS_COMB, LEVELS_FF, LEVEL_COMB, LEVEL_FF = 1150.0, 780, 143.0, 134
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +84,10 @@ def estimate(config: EngineConfig) -> Resources:
         comb += GAIN_COMB * lanes + PRODUCT_COMB * products + SCALE_COMB
         ff += GAIN_FF * lanes + PRODUCT_FF * products + SCALE_FF
         dsp += config.lanes + products + 1  # second gains, products, gains of sigmoids
+    if config.levels:
+        comb += LEVELS_COMB + LEVEL_COMB * lanes
+        ff += LEVELS_FF + LEVEL_FF * lanes
+        dsp += 2
     if isinstance(config.stem, FirstConfig):
         comb += FIRST_COMB + PER_DENSE_MAC * config.stem.macs
         ff += config.stem.macs * 40 + config.stem.lanes * config.stem.acc_bits

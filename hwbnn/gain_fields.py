@@ -4,9 +4,10 @@ from rtl_gen.engine.config import EngineConfig
 
 from .gain_layers import GainLayer
 from .geometry import Geometry
+from .level_pass import LevelPass
 from .placement import Placement
 
-__all__ = ["gain_fields"]
+__all__ = ["gain_fields", "level_fields"]
 
 
 def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
@@ -32,3 +33,16 @@ def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
         shift = config.gains.product_shifts.index(layer.product.shift)
         f |= {"residual": 0, "product": 1, "product_shift": shift}
     return f
+
+
+def level_fields(layer: LevelPass, geo: Geometry, config: EngineConfig,
+                 placement: Placement) -> dict[str, int]:
+    """All fields of the step that brings a map or vector to its levels."""
+    channels, height, width = layer.shape
+    f = {"levels": 1, "level_bits": config.levels.index(layer.levels.bits),
+         "level_limit": layer.limit, "x_addr": placement.x[layer.source],
+         "x_write": placement.x[layer.x], "w_out": width}
+    if layer.vector:  # all of its words are one row
+        return f | {"x_vector": 1, "n_x": geo.n_og - 1,
+                    "level_lanes": (channels - 1) % config.lanes}
+    return f | {"n_og": geo.n_og - 1, "n_y": height - 1, "n_x": geo.n_x - 1}

@@ -7,9 +7,11 @@ import numpy as np
 from .errors import UnsupportedError
 from .ir import Graph, Node
 from .layers import Layer, check_geometry, grouped_bits, is_stem, ordered
+from .level_pass import LevelPass, is_cut, level_pass
 from .ops import int_dynamic as D
 from .ops import int_gain as J
 from .ops import int_ops as I
+from .ops.int_levels import MinMax
 
 __all__ = ["GainLayer", "extract_gain_layers", "has_gains"]
 
@@ -68,8 +70,8 @@ def has_gains(graph: Graph) -> bool:
     return any(isinstance(node.op, J.GainAffine) for node in graph)
 
 
-def extract_gain_layers(graph: Graph) -> list[GainLayer]:
-    """Layers in an order in which each one's inputs exist.
+def extract_gain_layers(graph: Graph) -> list[GainLayer | LevelPass]:
+    """Layers and passes in an order in which each one's inputs exist.
 
     Raises UnsupportedError, naming the node, for a shape of network the engine has no step for.
     """
@@ -86,14 +88,16 @@ class _Finder:
     def __init__(self, graph: Graph):
         self.graph, self.types, self.consumers = graph, graph.types(), graph.consumers()
 
-    def layers(self, node: Node) -> list[GainLayer]:
-        """What one node begins: a convolution, a mix of two vectors, or a map's gains."""
+    def layers(self, node: Node) -> list[GainLayer | LevelPass]:
+        """What one node begins: a convolution, a mix of two vectors, a map's gains, or levels."""
         if isinstance(node.op, I.Conv2d | I.BinaryConv2d):
             return [self._conv(node)]
         if isinstance(node.op, J.Mix):
             return [self._mix(node)]
         if isinstance(node.op, J.GainAffine):
             return [self._gain(node)]
+        if isinstance(node.op, MinMax):
+            return [level_pass(self.graph, node, self.types, self.consumers)]
         again = isinstance(node.op, I.Threshold) and node is not self._first_bits(node.inputs[0])
         return [self._again(node)] if again else []
 
@@ -181,9 +185,10 @@ class _Finder:
                     continue
                 parts |= {"bits": reader.name, "threshold": I.Threshold(op.thr[channels]),
                           "grouped": grouped_bits(reader, self.consumers)}
-        clamp = self.consumers[late][0] if len(self.consumers[late]) == 1 else None
-        if clamp is not None and isinstance(clamp.op, D.Clamp):
-            parts["clamp"], late = clamp.op, clamp.name
+        while (clamp := self._clamp(late)) is not None:  # limits within limits are limits
+            before = parts.get("clamp") or clamp.op
+            parts["clamp"] = D.Clamp(max(before.lo, clamp.op.lo), min(before.hi, clamp.op.hi))
+            late = clamp.name
             if parts["act"]:
                 raise UnsupportedError("an activation before a clamp has no step", where=where)
         parts |= {"value": late, "stored": late == self.graph.output or "stored" in parts}
@@ -196,6 +201,12 @@ class _Finder:
             in_shape=types[source].shape, conv_shape=conv_shape, out_shape=shape,
             is_output=late == self.graph.output, **parts,
         )
+
+    def _clamp(self, name: str) -> Node | None:
+        """The clamp that alone reads ``name``, but no quantiser's."""
+        readers = self.consumers[name]
+        alone = len(readers) == 1 and isinstance(readers[0].op, D.Clamp)
+        return readers[0] if alone and not is_cut(readers[0], self.consumers) else None
 
     def _joined(self, name: str) -> tuple[str, int]:
         """The map that ``name`` is part of, and its first channel there."""
@@ -210,6 +221,9 @@ class _Finder:
     def _reader(self, node: Node, name: str, late: str, parts: dict, where: str) -> None:
         """Note what one reader of the value (``name``; ``late`` behind the activation) needs."""
         op = node.op
+        if isinstance(op, D.Clamp) and is_cut(node, self.consumers):
+            self._dense(node, name, parts)
+            return
         if isinstance(op, I.RPReLU | I.ShiftRPReLU | I.Threshold | D.Clamp):
             return
         if isinstance(op, I.GlobalSum):
@@ -245,7 +259,7 @@ class _Finder:
         """The map, or a vector, goes to the dense array in some form."""
         made, how = node.name, node.op
         shape = self.types[name].shape
-        if isinstance(how, I.Conv2d):
+        if isinstance(how, I.Conv2d | D.Clamp):
             made, how = name, None
         elif isinstance(how, D.Sigmoid):
             scale = self._only(node.name, J.ScaledGain)

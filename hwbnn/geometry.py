@@ -3,11 +3,14 @@
 import dataclasses
 
 from rtl_gen.engine.config import IMAGE_TAPS, POINT_WORDS, ROW_BANKS, EngineConfig
+from rtl_gen.engine.levels import levels_cycles
 
 from .errors import DoesNotFit
 from .layers import Layer
+from .level_pass import LevelPass
 
-__all__ = ["Geometry", "bit_plane", "bit_words", "ceil_div", "geometry", "x_row_words", "x_rows"]
+__all__ = ["Geometry", "bit_plane", "bit_words", "ceil_div", "geometry", "level_pass_cycles",
+           "x_row_words", "x_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,14 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     ):
         issued += issued % 2
     return Geometry(ceil_div(out_channels, config.lanes), n_ig, issued, inside, height)
+
+
+def level_pass_cycles(layer: LevelPass, config: EngineConfig) -> int:
+    """Cycles of the unit that brings a map or vector to its levels."""
+    geo = geometry(layer, config)
+    planes, words = (1, geo.n_og) if layer.vector else (geo.n_og, geo.height * geo.n_x)
+    return levels_cycles(lanes=config.lanes, pixels=config.pixels, planes=planes, words=words,
+                         vector=layer.vector)
 
 
 def _check_flat(layer: Layer, config: EngineConfig) -> None:

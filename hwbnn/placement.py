@@ -179,6 +179,8 @@ def _x(layers, config, rows, phases, last_use) -> list[Region]:
                     and last_use[layer.residual] == i and i >= phases.prefix
                     and _shrinks_in_place(layer, config, rows)):
                 over = layer.residual
+            if layer.levels and last_use[layer.source] == i:  # nobody else reads what it reads
+                over = next((r.name for r in regions if r.name == f"x:{layer.source}"), None)
             regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x]), over))
     return regions
 
@@ -199,7 +201,7 @@ def _over(regions: list[Region], layers, last_use) -> list[Region]:
     written behind where the larger one is read."""
     over = {f"x:{layer.x}": layer.source for i, layer in enumerate(layers)
             if layer.map_pass and layer.halved and last_use[layer.source] == i}
-    return [dataclasses.replace(r, alias=over.get(r.name)) for r in regions]
+    return [dataclasses.replace(r, alias=over.get(r.name, r.alias)) for r in regions]
 
 
 def _bits(layers, config, rows, phases, last_use):

@@ -13,10 +13,11 @@ class Plain:
     multiplication by the residual before. ``weightless`` layers compute with stored values:
     ``gains`` names the vector that multiplies the map ``source``; ``other`` the vector that is
     mixed with ``source``. ``second`` holds lane constants for mixed vectors and for gains.
+    ``levels`` is the quantiser that a pass over a map is, whose range each image decides.
     ``at`` is the first channel of its results in a map of ``joint`` channels.
     """
 
-    sums = sum_op = product = gains = other = second = None
+    sums = sum_op = product = gains = other = second = levels = None
     sum_early = x_early = in_branch = weightless = again = False
     at = 0
 

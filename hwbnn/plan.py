@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .errors import DoesNotFit, UserError
 from .estimate import estimate
 from .extract import extract
-from .geometry import geometry
+from .geometry import geometry, level_pass_cycles
 from .ir import Graph
 from .machine import Plan, excess, excess_text, make
 from .plan_batch import fitting_levels
@@ -177,6 +177,9 @@ def _quick(graph: Graph, base: Plan, shape: Shape):
             return None
         groups = geo.height * geo.n_x
         sweep = max(groups, shape.lanes + 1, 4)
+        if layer.levels:
+            cycles += level_pass_cycles(layer, config) + 4
+            continue
         if layer.map_pass:
             cycles += geo.n_og * max(groups, 4) + 20
             continue

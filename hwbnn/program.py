@@ -11,7 +11,7 @@ from .batches import Batches
 from .beside import Halves, halves
 from .entries import Entry, entries
 from .errors import DoesNotFit, UnsupportedError
-from .gain_fields import gain_fields
+from .gain_fields import gain_fields, level_fields
 from .geometry import (
     Geometry,
     bit_plane,
@@ -69,6 +69,8 @@ class Step:
     @property
     def kind(self) -> str:
         """Which unit computes it: binary, dense, stem, or none of them."""
+        if self.layer.levels:
+            return "levels"
         if self.layer.map_pass:
             return "pass"
         if self.layer.weightless:
@@ -314,6 +316,8 @@ def _load(layer: Layer, geo: Geometry, config: EngineConfig, addresses, piece: P
 
 
 def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, int]:
+    if layer.levels:
+        return level_fields(layer, geo, config, placement)
     if layer.map_pass:
         return _pass_fields(layer, geo, config, placement, piece)
     op = layer.conv.op

@@ -44,7 +44,9 @@ def _gains(layers, fracs: tuple[int, ...]) -> GainConfig:
         raise UnsupportedError("gains at two positions have no step",
                                where=next(layer.name for layer in layers if layer.gains))
     shifts = {layer.product.shift for layer in layers if layer.product}
-    return GainConfig(shift=fracs[0], product_shifts=tuple(sorted(shifts)), branch_depth=1 << 16)
+    levels = {layer.levels.bits for layer in layers if layer.levels}
+    return GainConfig(shift=fracs[0], product_shifts=tuple(sorted(shifts)), branch_depth=1 << 16,
+                      levels=tuple(sorted(levels)))
 
 
 def whole_sums(layers: list[Layer | MapPass], config: EngineConfig) -> int:

@@ -18,6 +18,7 @@ from rtl_gen.engine.timing import Timing
 from rtl_gen.engine.weight_stream import WeightStream
 
 from .external import weight_source
+from .geometry import level_pass_cycles
 from .ops.int_dynamic import Sigmoid
 from .pack import segment_sizes
 from .program import Program, Step
@@ -334,7 +335,10 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                 free = taken if image else free
             following_ready = taken + 3 + config.step_words
             loader = stem if step.layer.stem else weights if step.load else _Nothing
-            end, wait = _run_step(step, taken, loader, constants)
+            if step.layer.levels:
+                end, wait = taken + 1 + level_pass_cycles(step.layer, config), 0
+            else:
+                end, wait = _run_step(step, taken, loader, constants)
             finish = end + 1 + _drain(step, timing)
             free_at = finish + 1
             if step.fields.get("flows"):
@@ -382,6 +386,8 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
 
 def _drain(step: Step, timing: Timing) -> int:
     """Cycles behind a step's last issue."""
+    if step.layer.levels:
+        return 0
     if step.layer.map_pass:
         return timing.drains[0]
     return timing.drains[1] if isinstance(step.layer.x_op, Sigmoid) else timing.drain

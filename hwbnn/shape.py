@@ -391,6 +391,10 @@ def _check_run_time(layers: list[Layer], config: EngineConfig, beside: int | Non
         if missing or needs.gains.shift != has.gains.shift:
             raise DoesNotFit(f"needs products shifted by {sorted(missing)} and gains by "
                              f"{needs.gains.shift}, which the engine does not offer", where=where)
+        missing = set(needs.gains.levels) - set(has.gains.levels)
+        if missing:
+            raise DoesNotFit(f"needs levels of {sorted(missing)} bits between values that each "
+                             "image decides, which the engine does not offer", where=where)
     for name in ("tie", "entries", "shift"):
         if getattr(needs, name) != getattr(has, name):
             raise DoesNotFit(f"{name} of run-time thresholds must be {getattr(has, name)}, not "

@@ -32,7 +32,8 @@ def checked(found) -> str:
                   Column("MAC"), Column("then"))
     for layer in found.layers:
         if layer.map_pass:
-            table.add(layer.node.source or layer.name, "pass over the map",
+            over = "the map" if layer.shape[1:] != (1, 1) else "the vector"
+            table.add(layer.node.source or layer.name, f"pass over {over}",
                       _shape(layer.in_shape), _shape(layer.out_shape), 0, _then(layer))
             continue
         if layer.weightless:
@@ -74,6 +75,9 @@ def _of_gain(layer) -> str:
 
 
 def _then(layer) -> str:
+    if layer.levels:
+        each = "the image" if layer.vector else "each channel"
+        return f"levels of {layer.levels.bits} bits in the range of {each}"
     if layer.map_pass:
         smaller = "2x2 mean" if isinstance(layer.x_op, I.AvgPool2x2) else "every 2nd pixel"
         if layer.vector:

@@ -1,20 +1,20 @@
 """Integer ops that no hardware computes yet, refused by name before a machine is planned."""
 
 from .errors import UnsupportedError
+from .gain_layers import has_gains
 from .ir import Graph
 from .ops.int_levels import MinMax
 
 __all__ = ["refuse_unbuilt"]
 
-WHAT = {
-    MinMax: "a quantiser whose range each image decides",
-}
-
 
 def refuse_unbuilt(graph: Graph) -> None:
     """Raise UnsupportedError, naming the first node of ``graph`` that has no hardware yet."""
+    if has_gains(graph):
+        return
     for node in graph:
-        if type(node.op) in WHAT:
+        if isinstance(node.op, MinMax):
             raise UnsupportedError(
-                f"{WHAT[type(node.op)]} has no hardware yet", where=node.name,
+                "a quantiser whose range each image decides has hardware only in networks with "
+                "gains of each image", where=node.name,
                 hint="hwbnn infer --path int-model runs this network in integers")

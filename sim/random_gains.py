@@ -5,6 +5,7 @@ import numpy as np
 from hwbnn.ir import Graph, Node
 from hwbnn.ops import float_dynamic as D
 from hwbnn.ops import float_gain as G
+from hwbnn.ops import float_levels as L
 from hwbnn.ops import float_ops as F
 
 from .random_network import RandomNetwork
@@ -13,15 +14,17 @@ __all__ = ["random_gains"]
 
 
 def random_gains(rng: np.random.Generator, *, size: int | None = None, max_channels: int = 24,
-                 max_units: int = 4, pointwise: bool = False, step: int = 1) -> RandomNetwork:
+                 max_units: int = 4, pointwise: bool = False, step: int = 1,
+                 levels: bool = False) -> RandomNetwork:
     """Draw a network: first convolution, units, head.
 
     A unit is a 3x3 or, with ``pointwise``, a 1x1 binary convolution; it may multiply by its
     shortcut, mix the sums of that or of its input, halve the map by a mean or a real 1x1
     convolution, or be one of two on one map, whose results are put behind one another. Channels
-    are multiples of ``step``.
+    are multiples of ``step``. With ``levels`` quantisers whose range each image decides stand
+    before some dense layers and real 1x1 convolutions.
     """
-    builder = _Builder(rng, max_channels, pointwise, step)
+    builder = _Builder(rng, max_channels, pointwise, step, levels)
     builder.stem(size or 2 * int(rng.integers(2, 5)))
     for _ in range(int(rng.integers(1, max_units + 1))):
         builder.unit()
@@ -29,8 +32,9 @@ def random_gains(rng: np.random.Generator, *, size: int | None = None, max_chann
 
 
 class _Builder:
-    def __init__(self, rng, max_channels, pointwise, step):
+    def __init__(self, rng, max_channels, pointwise, step, levels):
         self.rng, self.max_channels, self.pointwise, self.step = rng, max_channels, pointwise, step
+        self.quantised = levels
         self.nodes: list[Node] = []
         self.features: set[str] = set()
         self.means: dict[str, str] = {}
@@ -62,6 +66,15 @@ class _Builder:
                                   rng.uniform(0.2, 0.3, 3)), name="image")
         x = self.add(F.FConv2d(rng.normal(0, 0.3, (self.c, 3, 3, 3)), stride, 1), image)
         self.x = self.norm(x, self.c, 2.0)
+
+    def levels(self, x, what) -> str:
+        """``x``, or its levels between values of the image; its magnitude is about 1."""
+        rng = self.rng
+        if not self.quantised or rng.random() < 0.2:
+            return x
+        clip = float(rng.choice([1000, 2, 0.3]))
+        self.features |= {f"levels of {what}"} | ({"clipped"} if clip < 1 else set())
+        return self.add(L.FMinMax(int(rng.choice([4, 8])), clip), x)
 
     def mean(self, x) -> str:
         if x not in self.means:
@@ -106,13 +119,15 @@ class _Builder:
         if stride == 2:
             r = self.add(F.FAvgPool2d(2), r)
         if product and late and stride == 2:
+            r = self.levels(r, "a map")
             r = self.add(F.FConv2d(rng.normal(0, 1, (out, c, 1, 1))), r)
             r = self.norm(r, out, c)
         scale = rng.uniform(-0.01, 1.01, out)
         hidden = max(1, out // 8)
         g = self.add(G.FMix(scale), self.mean(r if late else x), self.mean(y))
+        g = self.levels(g, "a mix")
         g = self.add(F.FLinear(rng.normal(0, 2, (hidden, out)), rng.normal(0, 0.3, hidden)), g)
-        g = self.add(D.FReLU(), g)
+        g = self.levels(self.add(D.FReLU(), g), "hidden values")
         g = self.add(F.FLinear(rng.normal(0, 2, (out, hidden)), rng.normal(0, 1, out)), g)
         g = self.add(D.FSigmoid(), g)
         y = self.add(G.FProduct(), y, r) if product else y
@@ -122,6 +137,7 @@ class _Builder:
     def head(self) -> RandomNetwork:
         rng, classes = self.rng, int(self.rng.integers(2, 12))
         x = self.add(F.FGlobalAvgPool(), self.prelu(self.x, self.c))
+        x = self.levels(x, "sums")
         weight = rng.normal(0, self.c**-0.5, (classes, self.c))
         out = self.add(F.FLinear(weight, rng.normal(0, 0.2, classes)), x, name="logits")
         return RandomNetwork(Graph(self.nodes, out), self.features)

@@ -1,5 +1,7 @@
 """Layers of networks with gains of the image: what is grouped, placed, scheduled and refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from hwbnn.extract import extract
 from hwbnn.ir import Graph, Node
 from hwbnn.ops import int_gain as J
 from hwbnn.ops import int_ops as I
+from hwbnn.ops.int_levels import MinMax
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.program import program
 from hwbnn.schedule import schedule
@@ -17,11 +20,11 @@ from rtl_gen.engine.run_time_config import RunTimeConfig
 from sim.random_gains import random_gains
 
 
-def drawn(*features, step=4, pointwise=True):
+def drawn(*features, step=4, pointwise=True, levels=False):
     """The first random network with all of ``features``, lowered."""
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        network = random_gains(rng, pointwise=pointwise, step=step)
+        network = random_gains(rng, pointwise=pointwise, step=step, levels=levels)
         if network.features >= set(features):
             _c, h, w = network.graph["image"].op.shape
             images = rng.integers(0, 256, (2, h, w, 3), dtype=np.uint8)
@@ -117,3 +120,54 @@ def test_refused_by_name():
     mix = next(n for n in graph if isinstance(n.op, J.Mix))
     with pytest.raises(UnsupportedError, match=f"{mix.name}: must be followed by one Saturate"):
         extract(with_reader(mix.name, I.Saturate(16)))
+
+
+LEVELS = ("levels of a map", "levels of a mix", "levels of hidden values", "levels of sums")
+
+
+def test_levels_take_the_place_of_what_they_are_made_of():
+    graph = drawn(*LEVELS, levels=True)
+    made = derive(graph, Shape(8, 4, 1, 4))
+    passes = [step for step in made.steps if step.kind == "levels"]
+    found = [n for n in graph if isinstance(n.op, MinMax)]
+    assert {s.name for s in passes} == {n.name for n in found} and len(passes) == len(found)
+    for step in passes:
+        layer, fields = step.layer, step.fields
+        cut = graph[graph[layer.name].inputs[0]]
+        assert (layer.source, layer.limit) == (cut.inputs[0], cut.op.hi) == (
+            layer.reads[0], -cut.op.lo)
+        assert fields["x_addr"] == made.placement.x[layer.source] == fields["x_write"]
+        assert made.config.levels[fields["level_bits"]] == layer.levels.bits
+        assert step.load is None and not step.streamed
+    # somebody else reads it, later: the levels get a place of their own
+    sums = next(s.layer for s in passes if isinstance(graph[s.layer.source].op, I.GlobalSum))
+    source = graph[sums.source]
+    more = [Node("again", I.Conv2d(np.ones((2, graph.types()[source.name].shape[0], 1, 1),
+                                           np.int64), 1, 0, 8), (source.name,)),
+            Node("again.affine", I.Affine(np.ones(2, np.int64), np.zeros(2, np.int64),
+                                          made.config.affine_shifts[0], 0, 0), ("again",)),
+            Node("again.out", I.Saturate(16), ("again.affine",))]
+    both = derive(Graph([*graph, *more], graph.output), Shape(8, 4, 1, 4))
+    step = next(s for s in both.steps if s.name == sums.name)
+    assert step.fields["x_addr"] != step.fields["x_write"]
+
+
+def test_levels_that_are_refused():
+    graph = drawn(*LEVELS, levels=True)
+    program = derive(graph, Shape(8, 4, 1, 4))
+    run_time = program.config.run_time
+    gains = dataclasses.replace(run_time.gains, levels=())
+    without = dataclasses.replace(program.config,
+                                  run_time=dataclasses.replace(run_time, gains=gains))
+    with pytest.raises(DoesNotFit, match="needs levels of .* which the engine does not offer"):
+        on_machine(graph, without)
+    node = next(n for n in graph if isinstance(n.op, MinMax))
+
+    def changed(*new):
+        nodes = {n.name: n for n in graph} | {n.name: n for n in new}
+        return Graph(list(nodes.values()), graph.output)
+
+    with pytest.raises(UnsupportedError, match=f"{node.name}: .* a clamp to ± a limit before it"):
+        extract(changed(dataclasses.replace(node, inputs=graph[node.inputs[0]].inputs)))
+    with pytest.raises(UnsupportedError, match=f"{node.name}: values on levels .* may only go to"):
+        extract(changed(Node("extra", I.GlobalSum(0, 16), (node.name,))))

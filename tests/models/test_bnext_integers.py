@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from hwbnn import api, golden
+from hwbnn import api, golden, show
 from hwbnn.agreement import agreement
 from hwbnn.bops import binary_layers
 from hwbnn.counts import work
-from hwbnn.errors import CheckpointError, UnsupportedError
+from hwbnn.errors import CheckpointError
 from hwbnn.extract import extract
 from hwbnn.ir import Graph
 from hwbnn.ops import float_gain as G
@@ -168,9 +168,11 @@ def test_a_map_is_summed_once_for_both_units_that_read_it(settled):
     assert concat.inputs == ("feature.1.FFN_1.add", "feature.1.FFN_2.add")
 
 
-@pytest.mark.parametrize("name", ["18-cifar", "mobile-cifar", "mobile-imagenet"])
-def test_float_networks_become_steps(settled, name):
-    """Every unit is a convolution, a mix, two dense layers and a step that applies the gains."""
+@pytest.mark.parametrize("name", ["18-cifar", "mobile-cifar", "mobile-imagenet", "18-cifar-8",
+                                  "mobile-cifar-4"])
+def test_networks_become_steps(settled, name):
+    """Every unit is a convolution, a mix, two dense layers and a step that applies the gains;
+    every quantiser whose range each image decides is a pass."""
     network = network_of(settled(name), name)
     _folded, integer = lower_to_integers(network.graph(), synth.colour_scenes(8, size_of(name), 1))
     layers = extract(integer)
@@ -181,36 +183,30 @@ def test_float_networks_become_steps(settled, name):
     twice = [n for n in integer if isinstance(n.op, J.Concat)]
     assert sum(layer.again for layer in layers) == len(twice)
     program = derive(integer, Shape(16, 8, 1, 8))
-    assert {step.kind for step in program.steps} == {"binary", "dense", "gain"}
+    levels = [n.name for n in integer if isinstance(n.op, MinMax)]
+    passes = [step for step in program.steps if step.layer.levels]
+    assert sorted(step.name for step in passes) == sorted(levels)
+    assert program.config.levels == tuple(sorted({s.layer.levels.bits for s in passes}))
+    for step in passes:  # nobody else reads what it reads: the levels take its place
+        assert step.fields["x_addr"] == step.fields["x_write"]
+    kinds = {"binary", "dense", "gain"} | ({"levels"} if levels else set())
+    assert {step.kind for step in program.steps} == kinds
     planned = schedule(program)
     barrier = sum(s.cycles for s in planned.steps if s.bound == "barrier")
     assert 0.05 < barrier / planned.interval < 0.6
 
 
-def test_the_engine_refuses_quantisers_by_name(hwbnn_check):
-    assert hwbnn_check == (
-        "layer0.0.Attention.se.se.1.levels: a quantiser whose range each image decides has no "
-        "hardware yet; hwbnn infer --path int-model runs this network in integers")
-
-
-@pytest.fixture
-def hwbnn_check(settled, tmp_path):
-    """What `api.check` says of a file, and that compiling it stops at the plan, saying the same."""
+def test_check_shows_quantisers(settled, tmp_path):
+    """`api.check` has a row for each, before a machine is planned; images are classified."""
     path = tmp_path / "net.pth"
-    torch.save(made.wrap(settled("18-imagenet-4")), path)
-    options = api.Options(checkpoint=str(path), board="ulx3s",
-                          model={"input_size": "64", "se_bits": "4"})
-    with pytest.raises(UnsupportedError) as caught:
-        api.check(options)
+    torch.save(made.wrap(settled("18-cifar-8")), path)
+    options = api.Options(checkpoint=str(path), board="ulx3s", model={"input_size": "32"})
+    found = show.checked(api.check(options))
+    assert "levels of 8 bits in the range of each channel" in found
+    assert "levels of 8 bits in the range of the image" in found
     images = tmp_path / "images.npz"
-    np.savez(images, x=synth.colour_scenes(2, 64, 5))
+    np.savez(images, x=synth.colour_scenes(2, 32, 5))
     assert len(api.infer(str(path), images, "int-model", options).classes) == 2
-    folder = api.compile(options, tmp_path / "out", stop_after="check")
-    assert api.read_report(folder)["network"]["family"] == "bnext"
-    with pytest.raises(UnsupportedError) as later:
-        api.compile(options, tmp_path / "out", stop_after="plan")
-    assert str(later.value) == str(caught.value) and "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_weights_of_zero(settled):

@@ -19,6 +19,8 @@ FRAMES = 2
 MACHINES = {
     "S4-P2-T1-K2-mobile": (Shape(4, 2, 1, 2), "multiplier", True),
 }
+# those that bring maps and vectors to levels of the image; every second network of theirs has some
+LEVELLED = {"S4-P2-T1-K2-mobile", "S8-P3-T2-K3", "S16-P8-T1-K8-mobile", "S4-P2-T2-K2-mobile"}
 MORE = {
     "S8-P4-T1-K4-mobile": (Shape(8, 4, 1, 4), "multiplier", True),
     "S8-P3-T2-K3": (Shape(8, 3, 2, 3), "shift", False),
@@ -28,13 +30,15 @@ MORE = {
     "S16-P4-T4-K2": (Shape(16, 4, 4, 2), "multiplier", False),
 }
 EXPECTED = {"sum": 8, "product": 8, "halved sum": 4, "halved product": 4, "real": 4, "two": 6,
-            "sum of shortcut": 6, "1x1": 6, "3x3": 20}
+            "sum of shortcut": 6, "1x1": 6, "3x3": 20, "levels of a map": 2,
+            "levels of a mix": 6, "levels of hidden values": 6, "levels of sums": 6, "clipped": 4}
 
 
 def machine(name):
     shape, rprelu, mobile = (MACHINES | MORE)[name]
     run_time = RunTimeConfig(vector_depth=256, entries=1024, shift=5, fracs=(16,), gains=GainConfig(
-        product_shifts=tuple(range(6, 18)), branch_depth=1024))
+        product_shifts=tuple(range(6, 18)), branch_depth=1024,
+        levels=(4, 8) if name in LEVELLED else ()))
     return general_purpose(shape, rprelu=rprelu, run_time=run_time, mobile=mobile)
 
 
@@ -48,7 +52,8 @@ def networks(name):
             return
         rng = np.random.default_rng(seed)
         step = config.lanes if rng.random() < 0.6 else 1
-        drawn = random_gains(rng, pointwise=config.pointwise, step=step)
+        drawn = random_gains(rng, pointwise=config.pointwise, step=step,
+                             levels=bool(config.levels) and count % 2 == 1)
         _c, h, w = drawn.graph["image"].op.shape
         images = rng.integers(0, 256, (FRAMES, h, w, 3), dtype=np.uint8)
         _folded, graph = lower_to_integers(drawn.graph, images, Numeric(rprelu=config.rprelu))
