@@ -86,6 +86,7 @@ class _Builder:
         kinds = ["sum", "product"]
         if even:
             kinds += ["halved sum", "halved product", "real"]
+            kinds += ["real"] * 4 * self.quantised  # the one with levels of a map
         if 2 * self.c <= 2 * self.max_channels:
             kinds.append("two")
         kind = str(rng.choice(kinds))
