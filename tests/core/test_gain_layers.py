@@ -12,6 +12,7 @@ from hwbnn.ops import int_gain as J
 from hwbnn.ops import int_ops as I
 from hwbnn.ops.int_levels import MinMax
 from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.plan_beside import plan_beside
 from hwbnn.program import program
 from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive, general_purpose, on_machine
@@ -75,6 +76,10 @@ def test_weightless_steps_load_constants_alone():
     steps = {s.name: s for s in planned.steps}
     assert all(steps[s.name].macs == steps[s.name].capacity == 0 for s in gain)
     assert all(steps[s.name].bound == "barrier" for s in gain)
+
+
+def test_no_two_frames_at_once():
+    assert plan_beside(drawn("sum"), None, 0) == []
 
 
 def test_an_engine_of_thresholds_has_no_gains():
