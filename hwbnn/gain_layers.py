@@ -76,7 +76,10 @@ def extract_gain_layers(graph: Graph) -> list[GainLayer | LevelPass]:
     Raises UnsupportedError, naming the node, for a shape of network the engine has no step for.
     """
     found = _Finder(graph)
-    layers = [layer for node in graph for layer in found.layers(node)]
+    # quantisers first: what one lacks is said of it, not of what it reads
+    passes = [level_pass(graph, node, found.types, found.consumers) for node in graph
+              if isinstance(node.op, MinMax)]
+    layers = passes + [layer for node in graph for layer in found.layers(node)]
     place = {name: i for i, name in enumerate(graph.nodes)}
     image = next(node.name for node in graph if isinstance(node.op, I.QuantizeInput))
     return ordered(sorted(layers, key=lambda layer: place[layer.name]), image)
@@ -88,16 +91,14 @@ class _Finder:
     def __init__(self, graph: Graph):
         self.graph, self.types, self.consumers = graph, graph.types(), graph.consumers()
 
-    def layers(self, node: Node) -> list[GainLayer | LevelPass]:
-        """What one node begins: a convolution, a mix of two vectors, a map's gains, or levels."""
+    def layers(self, node: Node) -> list[GainLayer]:
+        """What one node begins: a convolution, a mix of two vectors, or a map's gains."""
         if isinstance(node.op, I.Conv2d | I.BinaryConv2d):
             return [self._conv(node)]
         if isinstance(node.op, J.Mix):
             return [self._mix(node)]
         if isinstance(node.op, J.GainAffine):
             return [self._gain(node)]
-        if isinstance(node.op, MinMax):
-            return [level_pass(self.graph, node, self.types, self.consumers)]
         again = isinstance(node.op, I.Threshold) and node is not self._first_bits(node.inputs[0])
         return [self._again(node)] if again else []
 
