@@ -17,11 +17,15 @@ from hwbnn.errors import CheckpointError, UserError
 from .checkpoint import read_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MOMENTUM = 0.9  # of "sgd"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: Adam, linear warm-up over `warmup` of all steps, cosine decay to zero."""
+    """How to train: linear warm-up over `warmup` of all steps, then cosine decay to zero.
+
+    `optimiser` is "adam", or "sgd" with momentum 0.9; `weight_decay` is that of "sgd".
+    """
 
     epochs: int = 30
     batch: int = 64
@@ -31,11 +35,20 @@ class Recipe:
     seed: int = 1
     eval_every: int = 3
     compile: bool = False
+    optimiser: str = "adam"
+    weight_decay: float = 0.0
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the run."""
         rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
         return self.lr * rising * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def optimise(self, net: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of every parameter of `net`."""
+        if self.optimiser == "adam":
+            return torch.optim.Adam(net.parameters(), self.lr, fused=True)
+        return torch.optim.SGD(net.parameters(), self.lr, MOMENTUM,
+                               weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True)
@@ -178,7 +191,7 @@ def train(
     `content(net, epoch, top1)` is what `out` holds.
     """
     progress_file = out.with_name(out.name + ".resume")
-    optimiser = torch.optim.Adam(net.parameters(), recipe.lr, fused=True)
+    optimiser = recipe.optimise(net)
     first, best = _resume(progress_file, net, optimiser, recipe) if resume else (0, 0.0)
     net.to(memory_format=torch.channels_last).train()
     forward = torch.compile(net) if recipe.compile else net
