@@ -102,6 +102,8 @@ def _prepared(geometry: Geometry, bf16: bool) -> tuple[HeadedNet, Tensor]:
               help="Highest learning rate; it rises over a twentieth of the run, then falls to 0.")
 @click.option("--weight-decay", type=click.FloatRange(0), default=1e-4, show_default=True,
               help="Of sgd.")
+@click.option("--minutes", type=click.FloatRange(0), default=0.0, show_default=True,
+              help="Longest run; a longer one's schedule goes by the clock. 0 sets no limit.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--eval-every", type=click.IntRange(1), default=3, show_default=True,
               help="Epochs between evaluations, which also write OUT.")
@@ -112,8 +114,8 @@ def _prepared(geometry: Geometry, bf16: bool) -> tuple[HeadedNet, Tensor]:
               show_default=True,
               help="How OUT holds binary weights; float16 halves it and keeps every sign.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, from OUT.resume.")
-def command(data, test, out, widths, blocks, epochs, batch, optimiser, lr, weight_decay, seed,
-            eval_every, threads, bf16, compile_, store, resume):
+def command(data, test, out, widths, blocks, epochs, batch, optimiser, lr, weight_decay, minutes,
+            seed, eval_every, threads, bf16, compile_, store, resume):
     """SD-BNN ResNet-20 (Xue et al., 2021): thresholds that each image decides are trained too."""
     widths, blocks = numbers(widths, "--widths"), numbers(blocks, "--blocks")
     if len(widths) != len(blocks):
@@ -129,7 +131,8 @@ def command(data, test, out, widths, blocks, epochs, batch, optimiser, lr, weigh
     classes = int(max(images.y.max(), held_out.y.max())) + 1
     net, t = _prepared(Geometry("resnet20", widths, blocks, classes), bf16)
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, seed=seed, eval_every=eval_every,
-                    compile=compile_, optimiser=optimiser, weight_decay=weight_decay)
+                    compile=compile_, optimiser=optimiser, weight_decay=weight_decay,
+                    minutes=minutes)
     top1 = train(net, images, held_out, recipe, out, resume=resume, content=state_file(store),
                  before_step=lambda step, total: t.fill_(sharpness(step / total)),
                  log=lambda line: click.echo(line))
