@@ -6,6 +6,7 @@ import click
 
 from hwbnn.errors import HwbnnError
 from models.ab.train import command as ab
+from models.sd.train import command as sd
 from models.snn.train import command as snn
 
 
@@ -15,6 +16,7 @@ def main() -> None:
 
 
 main.add_command(ab)
+main.add_command(sd)
 main.add_command(snn)
 
 if __name__ == "__main__":

@@ -17,11 +17,16 @@ from hwbnn.errors import CheckpointError, UserError
 from .checkpoint import read_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MOMENTUM = 0.9  # of "sgd"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: Adam, linear warm-up over `warmup` of all steps, cosine decay to zero."""
+    """How to train: linear warm-up over `warmup` of all steps, then cosine decay to zero.
+
+    `optimiser` is "adam", or "sgd" with momentum 0.9; `weight_decay` is that of "sgd". With
+    `minutes` > 0 a run that would take longer ends after so many: its schedule goes by the clock.
+    """
 
     epochs: int = 30
     batch: int = 64
@@ -31,11 +36,21 @@ class Recipe:
     seed: int = 1
     eval_every: int = 3
     compile: bool = False
+    optimiser: str = "adam"
+    weight_decay: float = 0.0
+    minutes: float = 0.0
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the run."""
         rising = min(1.0, progress / self.warmup) if self.warmup else 1.0
         return self.lr * rising * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def optimise(self, net: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser of every parameter of `net`."""
+        if self.optimiser == "adam":
+            return torch.optim.Adam(net.parameters(), self.lr, fused=True)
+        return torch.optim.SGD(net.parameters(), self.lr, MOMENTUM,
+                               weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True)
@@ -175,10 +190,11 @@ def train(
     `<out>.resume` holds network, optimiser and epoch after each epoch; with `resume` the run goes
     on from it, to the same weights as an unbroken run would reach on the same machine.
     `before_step(step, total)` and `before_save()` let a family tend its own state;
-    `content(net, epoch, top1)` is what `out` holds.
+    `content(net, epoch, top1)` is what `out` holds. Where the schedule goes by the clock
+    (`recipe.minutes`, of this call), `step` is where in the schedule it is, and no two runs agree.
     """
     progress_file = out.with_name(out.name + ".resume")
-    optimiser = torch.optim.Adam(net.parameters(), recipe.lr, fused=True)
+    optimiser = recipe.optimise(net)
     first, best = _resume(progress_file, net, optimiser, recipe) if resume else (0, 0.0)
     net.to(memory_format=torch.channels_last).train()
     forward = torch.compile(net) if recipe.compile else net
@@ -186,11 +202,17 @@ def train(
     if per_epoch == 0:
         raise UserError(f"{len(data.x)} images make no batch of {recipe.batch}",
                         hint="give a smaller --batch")
-    total, top1, began = per_epoch * recipe.epochs, best, time.monotonic()
+    total, start = per_epoch * recipe.epochs, per_epoch * first
+    step, top1, began = start, best, time.monotonic()
     for epoch in range(first, recipe.epochs):
-        loss_sum = hits = 0.0
+        loss_sum, hits, steps = 0.0, 0, 0
         for i, (x, y) in enumerate(augmented(data, recipe.batch, recipe.seed * 10_000 + epoch)):
             step = epoch * per_epoch + i
+            if recipe.minutes:
+                spent = (time.monotonic() - began) / 60 / recipe.minutes
+                step = max(step, int(start + spent * (total - start)))
+                if step >= total:
+                    break
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(step / total)
             before_step(step, total)
@@ -201,23 +223,26 @@ def train(
                 raise UserError(f"loss is {loss.item()} at step {step}", hint="lower --lr")
             loss.backward()
             optimiser.step()
-            loss_sum += loss.item()
+            loss_sum, steps = loss_sum + loss.item(), steps + 1
             hits += int((logits.argmax(1) == y).sum())
             if i % 100 == 99:
-                done = step + 1 - first * per_epoch
+                done = step + 1 - start
                 left = (total - step - 1) * (time.monotonic() - began) / done
                 log(f"epoch {epoch + 1}/{recipe.epochs} step {i + 1}/{per_epoch} "
                     f"loss {loss_sum / (i + 1):.4f} "
                     f"train {100 * hits / ((i + 1) * recipe.batch):.2f} % "
                     f"ETA {left / 60:.0f} min")
         before_save()
-        if (epoch + 1) % recipe.eval_every == 0 or epoch + 1 == recipe.epochs:
+        last = step + 1 >= total
+        if (epoch + 1) % recipe.eval_every == 0 or last:
             top1 = accuracy(net, test)
             best = max(best, top1)
             _write(content(net, epoch + 1, top1), out)
-            log(f"epoch {epoch + 1}/{recipe.epochs} loss {loss_sum / per_epoch:.4f} "
+            log(f"epoch {epoch + 1}/{recipe.epochs} loss {loss_sum / max(1, steps):.4f} "
                 f"test {top1:.2f} % after {(time.monotonic() - began) / 60:.1f} min -> {out}")
         state = {"epoch": epoch + 1, "state_dict": net.state_dict(), "best_top1_acc": best,
                  "optimizer": optimiser.state_dict(), "recipe": asdict(recipe)}
         _write(state, progress_file)
+        if last:
+            break
     return top1

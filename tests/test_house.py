@@ -29,6 +29,7 @@ EXCEPTIONS = {
     "models.train": {"click"},  # python -m models.train
     "models.snn.train": {"click"},
     "models.ab.train": {"click"},
+    "models.sd.train": {"click"},
 }
 IN_SHELLS = {"click", "jinja2", "models", "sim", "PIL", "rich"}
 STANDARD = set(__import__("sys").stdlib_module_names)

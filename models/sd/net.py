@@ -3,8 +3,8 @@
     net = build(Geometry("resnet20", (16, 32, 64), (3, 3, 3), 10)).eval()
 
 Every binary convolution reads sign(a + beta), where beta is computed from the channel means of a
-by a small network of its own (the authors' self-distribution, "dybeta"), at inference too. These
-modules are for evaluation: sign has no derivative here.
+by a small network of its own (the authors' self-distribution, "dybeta"), at inference too. Sign has
+no derivative unless training sets ``sharpness`` (models.sd.train).
 """
 
 import dataclasses
@@ -59,9 +59,27 @@ class Geometry:
                 "blocks": list(self.blocks), "classes": self.num_classes}
 
 
+class _Sign(torch.autograd.Function):
+    """sign(x) with the derivative of max(1, 1/t) * tanh(t*x): IR-Net's estimator."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, t: Tensor) -> Tensor:
+        ctx.save_for_backward(x, t)
+        return torch.sign(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        x, t = ctx.saved_tensors
+        slope = (t * x).tanh_().square_().neg_().add_(1).mul_(t.clamp_min(1.0))
+        return slope.mul_(grad), None
+
+
 def shifted(weight: Tensor, alpha: Tensor) -> Tensor:
-    """W' = W + sigmoid(alpha[c]) * 0.01 * mean(W[c]), whose signs are the weights; (O, I, k, k)."""
-    mean = weight.mean(dim=(1, 2, 3), keepdim=True)
+    """W' = W + sigmoid(alpha[c]) * 0.01 * mean(W[c]), whose signs are the weights; (O, I, k, k).
+
+    The mean passes no gradient, as in the authors' code.
+    """
+    mean = weight.mean(dim=(1, 2, 3), keepdim=True).detach()
     return weight + torch.sigmoid(alpha).view(-1, 1, 1, 1) * MEAN_STEP * mean
 
 
@@ -81,8 +99,13 @@ class BinaryConv(nn.Module):
     """3x3 convolution of sign(a + beta(a)) with the signs of W'; no scale.
 
     ``flat`` stores the latent weights as one column ``weights`` (ImageNet) and calls the small
-    network ``beta``; else they are ``weight`` and ``dybeta``.
+    network ``beta``; else they are ``weight`` and ``dybeta``. ``sharpness`` is t (float32, no
+    dimensions) of the derivative that training gives to sign; None gives it none. ``compute_dtype``
+    narrows the convolution while training, for inputs of ±1 (sums beyond 256 round in bfloat16).
     """
+
+    sharpness: Tensor | None = None
+    compute_dtype: torch.dtype | None = None
 
     def __init__(self, c_in: int, c_out: int, stride: int, reduction: int, flat: bool = False):
         super().__init__()
@@ -100,10 +123,15 @@ class BinaryConv(nn.Module):
         """W, (O, I, 3, 3)."""
         return self.weights.view(self.shape) if self.flat else self.weight
 
+    def _sign(self, x: Tensor) -> Tensor:
+        return torch.sign(x) if self.sharpness is None else _Sign.apply(x, self.sharpness)
+
     def forward(self, a: Tensor) -> Tensor:
-        bits = torch.sign(a + beta_net(self)(a))
-        weight = torch.sign(shifted(self.latent(), self.alpha))
-        return F.conv2d(bits, weight, stride=self.stride, padding=1)
+        bits = self._sign(a + beta_net(self)(a))
+        weight = self._sign(shifted(self.latent(), self.alpha))
+        dtype = self.compute_dtype if self.training and self.compute_dtype else a.dtype
+        sums = F.conv2d(bits.to(dtype), weight.to(dtype), stride=self.stride, padding=1)
+        return sums.to(a.dtype)
 
 
 def beta_net(conv: BinaryConv) -> BetaNet:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from hwbnn.errors import HwbnnError
 from models.api import load_network
 from models.train import main
-from models.training import Images, Recipe, augmented, normalise
+from models.training import Images, Recipe, augmented, normalise, train
 
 SMALL = ["--widths", "8,8", "--blocks", "1,1", "--batch", "16", "--threads", "1"]
 
@@ -167,3 +168,19 @@ def test_command_line_prints_one_line(tmp_path):
          "-o", str(tmp_path / "n.pth")], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: none.npz: no such file; give an .npz with arrays x and y\n"
+
+
+def test_a_run_of_limited_minutes_ends_its_schedule(tmp_path, monkeypatch):
+    import models.training as training
+
+    clock = iter(range(0, 10**6, 60))  # a minute passes between any two looks
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    x = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
+    images = Images(x, np.arange(64) % 2)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    seen, saved, out = [], [], tmp_path / "n.pth"
+    recipe = Recipe(epochs=10, batch=16, minutes=18.5, eval_every=100)
+    train(net, images, images, recipe, out, before_step=lambda step, total: seen.append(step),
+          before_save=lambda: saved.append(len(seen)), log=lambda line: None)
+    assert seen == [int(40 * m / 18.5) for m in range(1, 19)]  # of 40 steps
+    assert saved == [4, 8, 12, 16, 18] and out.is_file()

@@ -1,0 +1,169 @@
+"""Training of SD-BNN: it learns, resumes to the same weights, writes files of the authors' form."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import models.training as training
+from hwbnn.errors import HwbnnError
+from models.api import load_network
+from models.sd.net import BinaryConv, Geometry, build, shifted
+from models.sd.train import halved, initialise, sharpness
+from models.train import main
+
+SMALL = ["--widths", "16,32", "--blocks", "1,1", "--batch", "16", "--threads", "1", "--epochs", "6",
+         "--eval-every", "3"]
+TINY = Geometry("resnet20", (16, 32), (1, 1), 3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two .npz: 3 classes that differ by which third of the picture is bright."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 192), ("test", 96)):
+        y = rng.integers(0, 3, n).astype(np.uint8)
+        x = rng.integers(0, 90, (n, 12, 12, 3), dtype=np.uint8)
+        for i, label in enumerate(y):
+            x[i, 4 * label : 4 * label + 4] += 120
+        np.savez(folder / f"{name}.npz", x=x, y=y)
+    return folder
+
+
+def run(data, out, *extra):
+    result = CliRunner().invoke(main, [
+        "sd", "--data", str(data / "train.npz"), "--test", str(data / "test.npz"),
+        "-o", str(out), *SMALL, *extra])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "net.pth"
+    return out, run(data, out)
+
+
+def held(path):
+    return torch.load(path, weights_only=True)
+
+
+def same(a, b):
+    a, b = held(a)["state_dict"], held(b)["state_dict"]
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_learns_and_writes_the_authors_wrapper(whole, data):
+    out, text = whole
+    first, last = (float(v) for v in re.findall(r"epoch \d/\d loss ([\d.]+)", text))
+    assert last < first
+    file = held(out)
+    assert set(file) == {"state_dict", "best_prec1"}
+    assert {k.removeprefix("module."): v.shape for k, v in file["state_dict"].items()} == {
+        k: v.shape for k, v in build(TINY).state_dict().items()}
+    stated = float(re.search(r"net\.pth: ([\d.]+) % of 96 test images", text)[1])
+    assert stated > 60  # chance is 33
+    assert stated == pytest.approx(file["best_prec1"], abs=0.005)
+    network = load_network(out, options={"input_size": 12})
+    assert network.family.name == "sd" and network.module().geometry == TINY
+    test = training.Images.load(data / "test.npz")
+    top1 = 100 * float((network.logits(test.x).argmax(1) == test.y).mean())
+    assert top1 == pytest.approx(stated, abs=0.005)
+
+
+def test_every_parameter_is_trained(whole):
+    torch.manual_seed(1)
+    start = build(TINY)
+    initialise(start)
+    trained = {k.removeprefix("module."): v for k, v in held(whole[0])["state_dict"].items()}
+    for name, before in start.named_parameters():
+        assert not torch.equal(before, trained[name]), name
+
+
+def test_resumed_run_equals_the_unbroken_one(whole, data, tmp_path, monkeypatch):
+    out, real = tmp_path / "net.pth", training.augmented
+    monkeypatch.setattr(training, "augmented",
+                        lambda d, b, seed: real(d, b, seed) if seed < 10_004 else iter("x"))
+    with pytest.raises(ValueError, match="not enough values to unpack"):
+        run(data, out)
+    monkeypatch.undo()
+    run(data, out, "--resume")
+    assert same(whole[0], out)
+    with pytest.raises(HwbnnError, match="was started with optimiser = sgd; now adam"):
+        run(data, out, "--resume", "--optimiser", "adam")
+
+
+def test_float16_file_is_the_same_network(whole, data, tmp_path):
+    run(data, tmp_path / "net.pth", "--store", "float16")
+    full, short = held(whole[0])["state_dict"], held(tmp_path / "net.pth")["state_dict"]
+    narrow = {k for k, v in short.items() if v.dtype == torch.float16}
+    assert narrow == {f"module.layer{i}.0.conv{j}.weight" for i in (1, 2) for j in (1, 2)}
+    assert all(torch.equal(full[k], short[k]) for k in full if k not in narrow)
+    x = np.random.default_rng(2).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
+    a, b = (load_network(p, options={"input_size": 12}).logits(x)
+            for p in (whole[0], tmp_path / "net.pth"))
+    assert np.array_equal(a, b)
+
+
+def test_float16_keeps_signs():
+    torch.manual_seed(3)
+    net = build(TINY)
+    convs = [(n, m) for n, m in net.named_modules() if isinstance(m, BinaryConv)]
+    with torch.no_grad():
+        for _name, conv in convs:  # means off zero, magnitudes over five decades, weights near 0
+            size = 10 ** torch.empty(conv.shape[0], 1, 1, 1).uniform_(-4, 1)
+            conv.weight.normal_(0.3).mul_(size)
+            conv.alpha.normal_(0, 2)
+            mean = conv.weight.mean(dim=(1, 2, 3))
+            conv.weight[:, 0, 0, 0] = -0.0049 * mean  # sigmoid(alpha) decides the sign
+            conv.weight[:, 0, 0, 1] = 1e-6 * mean
+    state = halved(net)
+    for name, conv in convs:
+        short, alpha = state[f"{name}.weight"], conv.alpha.detach().double()
+        assert short.dtype == torch.float16
+        expected = torch.sign(shifted(conv.weight.detach().double(), alpha))
+        assert (expected != 0).all()
+        assert torch.equal(torch.sign(shifted(short.double(), alpha)), expected)
+        assert torch.equal(torch.sign(shifted(short.float(), alpha.float())), expected.float())
+
+
+def test_gradient_of_sign():
+    torch.manual_seed(0)
+    conv = BinaryConv(16, 16, 1, 16)
+    x = torch.tensor([-2.0, -0.3, 0.0, 0.05, 4.0], requires_grad=True)
+    for t in (1e-3, 0.5, 1.0, 3.0, 10.0):
+        conv.sharpness = torch.tensor(t)
+        x.grad = None
+        y = conv._sign(x)
+        assert y.tolist() == [-1, -1, 0, 1, 1]
+        y.sum().backward()
+        twin = x.detach().clone().requires_grad_(True)
+        (max(1, 1 / t) * torch.tanh(t * twin)).sum().backward()
+        assert torch.allclose(x.grad, twin.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_sharpness_rises_over_four_decades():
+    values = [sharpness(p / 4) for p in range(5)]
+    assert values == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])
+
+
+@pytest.mark.parametrize(
+    ("extra", "text"),
+    [
+        (["--widths", "8,x"], "--widths: '8,x' is not a list of positive integers"),
+        (["--blocks", "1"], "--blocks: 2 widths but 1 stages of blocks"),
+        (["--widths", "8,16"], "--widths: 8 channels leave no hidden unit for beta"),
+        (["--widths", "16", "--blocks", "1"], "--widths: one stage tells no ResNet-20"),
+        (["--widths", "16,48"], "--widths: an option-A shortcut doubles channels"),
+        (["--resume"], "nothing to resume; run without --resume"),
+    ],
+)
+def test_bad_options(data, tmp_path, extra, text):
+    with pytest.raises(HwbnnError) as caught:
+        run(data, tmp_path / "n.pth", *extra)
+    assert text in str(caught.value)
