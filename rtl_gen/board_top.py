@@ -7,6 +7,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from .crossing import level, pulse
 from .leaf import leaf
 from .pll import Pll, PllSetting
 from .sdram.pads import SdramPads
@@ -15,20 +16,23 @@ from .uart import UartRx, UartTx
 
 __all__ = ["BoardTop", "StreamingBoardTop"]
 
+TO_SYNC = {"w_domain": "io", "r_domain": "sync"}
+
 
 class BoardTop(wiring.Component):
     """An engine behind a host link on a board with one oscillator and a serial port.
 
-    Domain ``io`` runs at the oscillator's rate and holds the serial port alone, domain ``sync`` at
-    the PLL's output and holds all else; bytes cross through asynchronous FIFOs. Both are in reset
+    Domain ``io`` runs at the oscillator's rate and holds the serial port and the host link, domain
+    ``sync`` at the PLL's output and holds the engine. Pixels cross through an asynchronous FIFO,
+    pulses through synchronizers, and what stands still around a pulse as it is. Both are in reset
     until the PLL has locked and while ``reset`` is high.
 
     Parameters
     ----------
     engine : Component
         Has the ports that ``HostLink`` documents, mirrored: ``i_pixel``, ``o_done``, ``o_cycles``,
-        ``o_class``, ``i_logit_addr``, ``o_logit``, and starts by itself when an image is complete
-        (or has ``i_start``). Elaborated in ``sync``, as a leaf module if it has a ``leaf_name``.
+        ``o_class``, ``i_logit_addr``, ``o_logit``, and starts by itself. Elaborated in ``sync``, as
+        a leaf module if it has a ``leaf_name``.
     host_link : HostLink
         Its other side.
     setting : PllSetting
@@ -78,43 +82,42 @@ class BoardTop(wiring.Component):
         m.submodules.sync_reset = ResetSynchronizer(hold, domain="sync", stages=3)
 
         rates = {"clk_hz": self._setting.in_hz, "baud": self._baud}
-        rx, tx = UartRx(**rates), UartTx(**rates)
-        m.submodules.rx, m.submodules.tx = DomainRenamer("io")(rx), DomainRenamer("io")(tx)
-        sides = {"r_domain": "sync", "w_domain": "io"}
-        m.submodules.from_host = from_host = fifo.AsyncFIFO(width=8, depth=16, **sides)
-        sides = {"r_domain": "io", "w_domain": "sync"}
-        m.submodules.to_host = to_host = fifo.AsyncFIFO(width=8, depth=16, **sides)
-        m.submodules.link = link = self._link
+        in_io = DomainRenamer("io")
+        rx, tx, link = UartRx(**rates), UartTx(**rates), self._link
+        m.submodules.rx, m.submodules.tx, m.submodules.link = in_io(rx), in_io(tx), in_io(link)
+        from_host = fifo.SyncFIFOBuffered(width=8, depth=16)
+        m.submodules.from_host = in_io(from_host)
         m.d.comb += [rx.i_line.eq(self.uart_rx), self.uart_tx.eq(tx.o_line)]
         wiring.connect(m, rx.o, from_host.w_stream)
         wiring.connect(m, from_host.r_stream, link.i)
-        wiring.connect(m, link.o, to_host.w_stream)
-        wiring.connect(m, to_host.r_stream, tx.i)
+        wiring.connect(m, link.o, tx.i)
 
         engine = self._engine
         unit = leaf(engine, platform) if hasattr(engine, "leaf_name") else engine
-        m.submodules.engine = self._resettable(m, link, unit)
-        # the link decides late whether it has a pixel, and the engine counts far away; what is left
-        # of an image that nobody waits for goes with the engine's reset
-        pixels = StreamRegister(len(link.o_pixel.payload))
-        m.submodules.pixels = ResetInserter(self._hold(link))(pixels)
-        wiring.connect(m, link.o_pixel, pixels.i)
+        hold = level(m, link.o_hold, "sync", init=1) if hasattr(link, "o_hold") else Const(0)
+        m.submodules.engine = self._resettable(m, hold, unit)
+        # while the engine is held, what is left of an image that nobody waits for goes nowhere
+        width = len(link.o_pixel.payload)
+        m.submodules.to_engine = to_engine = fifo.AsyncFIFO(width=width, depth=4, **TO_SYNC)
+        pixels = StreamRegister(width)
+        m.submodules.pixels = ResetInserter(hold)(pixels)
+        wiring.connect(m, link.o_pixel, to_engine.w_stream)
+        wiring.connect(m, to_engine.r_stream, pixels.i)
         wiring.connect(m, pixels.o, engine.i_pixel)
+        # results stay until the next image is done, and the address for many cycles
+        m.d.sync += engine.i_logit_addr.eq(link.o_logit_addr)
         m.d.comb += [
-            engine.i_logit_addr.eq(link.o_logit_addr),
-            link.i_done.eq(engine.o_done),
+            link.i_done.eq(pulse(m, engine.o_done, "sync", "io")),
             link.i_cycles.eq(engine.o_cycles),
             link.i_class.eq(engine.o_class),
             link.i_logit_data.eq(engine.o_logit),
         ]
-        if hasattr(engine, "i_start"):
-            m.d.comb += engine.i_start.eq(link.o_start)
 
         busy, lost = Signal(), Signal()
         with m.If(link.o_start):
-            m.d.sync += busy.eq(1)
-        with m.Elif(engine.o_done):
-            m.d.sync += busy.eq(0)
+            m.d.io += busy.eq(1)
+        with m.Elif(link.i_done):
+            m.d.io += busy.eq(0)
         with m.If(rx.o_lost):
             m.d.io += lost.eq(1)
         m.d.comb += [
@@ -123,29 +126,23 @@ class BoardTop(wiring.Component):
             self.led1.eq(busy),
             self.led2.eq(lost),
         ]
-        self._memory(m, link, engine)
+        self._memory(m, link, engine, hold)
         return m
 
     def _pll(self, m):
         """Hook: the PLL."""
         return Pll(self._setting)
 
-    @staticmethod
-    def _hold(link):
-        return link.o_hold if hasattr(link, "o_hold") else Const(0)
-
-    def _resettable(self, m, link, unit):
-        """Hook: the engine, in reset while the link says so."""
-        if not hasattr(link, "o_hold"):
-            return unit
+    def _resettable(self, m, hold, unit):
+        """Hook: the engine, in reset while ``hold``."""
         m.domains.engine = ClockDomain()
         m.d.comb += [
             ClockSignal("engine").eq(ClockSignal()),
-            ResetSignal("engine").eq(ResetSignal() | link.o_hold),
+            ResetSignal("engine").eq(ResetSignal() | hold),
         ]
         return DomainRenamer("engine")(unit)
 
-    def _memory(self, m, link, engine):
+    def _memory(self, m, link, engine, hold):
         """Hook: what an engine with off-chip memory has besides."""
 
 
@@ -171,7 +168,7 @@ class StreamingBoardTop(BoardTop):
             raise ValueError("the memory's clock needs a phase: BoardMemory.tuned gives it one")
         super().__init__(setting=setting, **others)
 
-    def _resettable(self, m, link, unit):
+    def _resettable(self, m, hold, unit):
         return unit  # through i_go
 
     def _pll(self, m):
@@ -180,20 +177,22 @@ class StreamingBoardTop(BoardTop):
         m.d.comb += ClockSignal("chip").eq(pll.o_late)
         return pll
 
-    def _memory(self, m, link, engine):
+    def _memory(self, m, link, engine, hold):
         m.submodules.sdram_pads = SdramPads(engine, clock="chip", inverted=False)
-        wiring.connect(m, link.o_write, engine.i_write)
-        # what starts the memory comes behind comparisons, and goes far; no word follows so soon
+        m.submodules.to_memory = words = fifo.AsyncFIFO(width=16, depth=4, **TO_SYNC)
+        wiring.connect(m, link.o_write, words.w_stream)
+        wiring.connect(m, words.r_stream, engine.i_write)
+        # addresses stand still from the pulse on; no word follows a start so soon
         m.d.sync += [
-            engine.i_write_start.eq(link.o_write_start),
+            engine.i_write_start.eq(pulse(m, link.o_write_start, "io", "sync")),
             engine.i_write_base.eq(link.o_write_base),
-            engine.i_check.eq(link.o_check),
+            engine.i_check.eq(pulse(m, link.o_check, "io", "sync")),
         ]
         m.d.comb += [
             engine.i_base.eq(link.o_base),
             engine.i_words.eq(link.o_words),
-            engine.i_go.eq(link.o_go & ~self._hold(link)),
-            link.i_checked.eq(engine.o_checked),
+            engine.i_go.eq(level(m, link.o_go, "sync") & ~hold),
+            link.i_checked.eq(pulse(m, engine.o_checked, "sync", "io")),
             link.i_crc.eq(engine.o_crc),
-            link.i_ready.eq(engine.o_ready),
+            link.i_ready.eq(level(m, engine.o_ready, "io")),
         ]

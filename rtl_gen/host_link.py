@@ -77,7 +77,7 @@ class HostLink(wiring.Component):
         Memory of logits; data comes up to two cycles after its address.
     """
 
-    def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 24,
+    def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 22,
                  overlap=False):
         self._shape = tuple(operator.index(n) for n in (height, width, channels))
         self._n_classes = operator.index(n_classes)

@@ -30,8 +30,8 @@ class WeightLink(HostLink):
     Members
     -------
     o_write_start : Out(1);  o_write_base : Out;  o_write : Out(stream of 16 bits)
-        A start, then words for consecutive addresses. A chunk that turns out to be damaged was
-        written all the same.
+        A start, then words for consecutive addresses; the base stands from the start to the last
+        of them. A chunk that turns out to be damaged was written all the same.
     o_base, o_words, o_go : Out
         Where the weight image is, and that it was read back without a difference.
     o_check : Out(1)
@@ -127,9 +127,9 @@ class WeightLink(HostLink):
             with m.Elif(late):
                 m.d.sync += n_fields.eq(0)
                 fail(Status.TIMEOUT, "finish")
+        address = fields[64:96]
+        m.d.comb += self.o_write_base.eq(address)
         with m.State("place"):
-            address = fields[64:96]
-            m.d.comb += self.o_write_base.eq(address)
             m.next = "words"
             with m.If(self._outside(m, address, left[1:])):
                 fail(Status.BAD_ADDRESS, "skip")
