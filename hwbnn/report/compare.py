@@ -1,7 +1,7 @@
 """Several builds side by side: claimed operations against predicted and simulated cycles."""
 
 from .quantity import Column, Estimate, Measurement, Table, from_json
-from .view import Section
+from .section import Section
 
 __all__ = ["compare"]
 
