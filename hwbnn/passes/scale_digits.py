@@ -7,6 +7,7 @@ import numpy as np
 from .. import ints
 from ..errors import UnsupportedError
 from ..ir import Decision, Node
+from ..ops import int_dynamic as D
 from ..ops import int_gain as J
 from ..ops import int_ops as I
 
@@ -19,13 +20,15 @@ HEADROOM = 4 / 3
 def of_digits(nodes: list[Node], count: int) -> tuple[list[Node], Decision]:
     """Every affine's gain rounded to ``count`` signed digits (`ints.signed_digits`).
 
-    Raises UnsupportedError, naming the layer, where gains of each image need a multiplier.
+    Raises UnsupportedError, naming the layer, in networks with thresholds or gains of each image:
+    those machines multiply.
     """
     result, worst = [], 0.0
     for node in nodes:
-        if isinstance(node.op, J.GainAffine | J.Mix):
-            raise UnsupportedError("gains of each image are products, not shifts",
-                                   where=node.source or node.name, hint="use --scale multiplier")
+        if isinstance(node.op, J.GainAffine | J.Mix | D.DynamicThreshold):
+            raise UnsupportedError("scales by shifts are for networks without thresholds or gains "
+                                   "of each image", where=node.source or node.name,
+                                   hint="use --scale multiplier")
         if isinstance(node.op, I.Affine):
             gain = np.array([rounded(g, count) for g in node.op.gain], dtype=np.int64)
             error = np.abs(gain - node.op.gain) / np.maximum(np.abs(node.op.gain), 1)

@@ -277,6 +277,7 @@ def test_comparison():
     other["performance"]["interval"]["estimate"]["value"] = 1_210
     text = render_text(compare({"sub": DOC, "one": other}))
     assert re.search(r"^one +2\.250 +1\.000 +1\.1 +1\.1$", text, re.M)
+    assert re.search(r"^sub +multipliers: dense array +8 +7$", text, re.M)
     assert re.search(r"^layer1 +600 +600 +600 +600 +array +array$", text, re.M)
     other["layers"][0]["name"] = "conv9"
     assert "different steps" in render_text(compare({"sub": DOC, "one": other}))
