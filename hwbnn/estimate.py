@@ -24,6 +24,8 @@ PER_LANE_PLAIN = 650.0
 PER_DENSE_MAC = 34.0
 # an input of a lane's sum by adders, as yosys counts the units (benchmarks/multipliers)
 PER_SIGNED_INPUT, PER_SIGNED_INPUT_FF = 19.6, 23.7
+# more of a lane whose scale is made by shifts, by the number of its terms: LUTs, flip-flops
+SHIFT_ADD = {0: (0, 0), 1: (206, 108), 2: (328, 181), 3: (585, 254)}
 PER_WINDOW_BIT = 4.6  # window multiplexers, bit map merge
 PER_LANE_CONSTANT = 0.25  # a bit of the constants of a lane
 BASE = 4225.0
@@ -80,6 +82,8 @@ def estimate(config: EngineConfig) -> Resources:
     ebr = sum(
         ebr_blocks(width, depth) for width, depth in config.memories().values()
     )
+    comb += SHIFT_ADD[config.scale_digits][0] * lanes
+    ff += SHIFT_ADD[config.scale_digits][1] * lanes
     if config.signed_sums:
         comb += PER_SIGNED_INPUT * config.dense_macs + config.acc_bits * lanes
         ff += PER_SIGNED_INPUT_FF * config.dense_macs
