@@ -1,10 +1,10 @@
 """Whole machines with RPReLU by a multiplier and by shifts: cells, and what rounded slopes cost.
 
-    python benchmarks/rprelu/machines.py TEST.npz [--count N] [--only NET]
+    python benchmarks/rprelu/machines.py TEST.npz [--count N]
 
 Each trained example is lowered twice, with `--rprelu multiplier` and with `--rprelu shift`. Both
-get the same small machine (RPReLU costs cells by lanes), and yosys maps it to cells of the ECP5,
-memories filled. Top-1 and classes are those of the labelled images. Writes
+get the same machine, the one that the planner chooses for the network as it is, and yosys maps it
+to cells of the ECP5, memories filled. Top-1 and classes are those of the labelled images. Writes
 machines.json and machines.md beside this file.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+import boards
 from hwbnn import golden
 from hwbnn.cache import Cache, default_folder
 from hwbnn.emit import emit
@@ -24,6 +25,7 @@ from hwbnn.images import load_images
 from hwbnn.machine import make
 from hwbnn.pack import pack
 from hwbnn.passes import Numeric, calibrate, fold_norm, quantize
+from hwbnn.plan import plan
 from hwbnn.schedule import schedule
 from hwbnn.shape import Shape
 from hwbnn.synth import synthesise
@@ -34,7 +36,6 @@ HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parents[1] / "examples"
 NETWORKS = ("ab_cifar10.h5", "snn_cifar10.pth")
 KINDS = ("multiplier", "shift")
-SHAPE = Shape(16, 4, 1, 4)
 CELLS = ("LUT4", "CCU2C", "TRELLIS_DPR16X4", "TRELLIS_FF", "DP16KD", "MULT18X18D")
 # Xilinx synthesis, one unit: the poster's table; a layer is its three units without convolution
 PAPER = (("PReLU", 57, 4), ("quantised PReLU", 32, 0))
@@ -53,14 +54,17 @@ def measure(name: str, images, count: int) -> dict:
     network = load_network(EXAMPLES / name)
     folded = fold_norm(network.graph())
     calibration = calibrate(folded, None)
+    chosen = plan(quantize(folded, calibration, Numeric()), boards.get_board("ulx3s-85f"))
+    c = chosen.config
+    shape = Shape(c.channels_in, c.lanes, c.pixels, c.dense_inputs)
     x, y = images.x[:count], images.y[:count]
     wanted = network.logits(x).argmax(1)
-    found = {"shape": str(SHAPE), "lanes": SHAPE.lanes * SHAPE.pixels, "images": len(x),
+    found = {"shape": str(shape), "lanes": c.lanes * c.pixels, "images": len(x),
              "torch_top1": 100 * float((wanted == y).mean()), "kinds": {}}
     logits = {}
     for kind in KINDS:
         graph = quantize(folded, calibration, dataclasses.replace(Numeric(), rprelu=kind))
-        program = make(graph, SHAPE).program
+        program = make(graph, shape, **chosen.recipe).program
         result = golden.run(graph, x)
         logits[kind] = result.logits
         found["kinds"][kind] = {
