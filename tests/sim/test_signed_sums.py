@@ -15,13 +15,12 @@ from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.plan import plan
 from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive, general_purpose, on_machine
-from hwbnn.stages import compare_cycles
 from models import synth
 from models.ab import synth as made
 from models.ab.net import Geometry
 from models.api import load_network
 from models.checkpoint import Checkpoint
-from sim.network import build_simulator, simulate
+from sim.network import build_simulator
 from sim.random_network import random_network
 
 SHAPE = Shape(8, 4, 1, 4)
@@ -42,18 +41,7 @@ def signed_layers(graph):
     return [layer for layer in extract(graph) if layer.plus_minus and layer.in_shape[1:] != (1, 1)]
 
 
-def proved(program, graph, images, seed, simulator=None):
-    """Simulated, every value and cycle as it should be."""
-    try:
-        run = simulate(program, graph, images,
-                       simulator=simulator or build_simulator(program.config))
-        compare_cycles(schedule(program, frames=len(images)), run)
-    except (Exception, SystemExit) as error:
-        error.add_note(f"seed {seed}")
-        raise
-
-
-def test_random_networks():
+def test_random_networks(checked):
     """Scales of 3 digits; as many cycles as on multipliers."""
     config = general_purpose(SHAPE, mobile=True, signed_sums=True, scale_digits=3)
     plain = dataclasses.replace(config, signed_sums=False, scale_digits=0)
@@ -73,7 +61,7 @@ def test_random_networks():
         steps = [step for step in program.steps if step.kind == "signed"]
         assert {step.layer.name for step in steps} >= {layer.name for layer in found}
         assert schedule(program).starts == schedule(on_machine(graph, plain)).starts
-        proved(program, graph, images, seed, simulator)
+        checked(program, graph, images, f"seed {seed}", simulator=simulator)
         done += 1
         ragged += any(layer.in_shape[0] % SHAPE.dense_inputs for layer in found)
     assert done == NETWORKS and ragged
@@ -102,7 +90,7 @@ STREAMED = {"band": 2, "stream": True}
     pytest.param("reactnet", "imagenet", 64, Shape(16, 4, 1, 4), STREAMED, 2,
                  marks=pytest.mark.slow),
 ])
-def test_reduced_ab_networks(kind, stem, size, shape, recipe, digits):
+def test_reduced_ab_networks(checked, kind, stem, size, shape, recipe, digits):
     """Only the first convolution, the classifier and scales that are not shifts are products."""
     graph, images = reduced_ab(kind, stem, size, digits)
     program = derive(graph, shape, **recipe, signed_sums=True)
@@ -112,7 +100,7 @@ def test_reduced_ab_networks(kind, stem, size, shape, recipe, digits):
     counted = multipliers(program.config)
     assert (counted["scale"] == 0) == bool(digits) and counted["rprelu"] == 0
     assert schedule(program).starts == schedule(derive(graph, shape, **recipe)).starts
-    proved(program, graph, images, 4)
+    checked(program, graph, images, f"{kind} {stem} seed 4")
 
 
 def test_the_planner_takes_adders_where_all_weights_are_plus_or_minus_one():
