@@ -18,8 +18,8 @@ PURPOSES = ("array", "signed", "rprelu", "scale", "dense", "first", "gains", "th
 PRIMITIVE = "MULT18X18D"
 # names in an instance's path that say the purpose, the most telling first
 NAMES = {"threshold_unit": "thresholds", "xnor": "array", "signed": "signed", "stem": "first",
-         "dense": "dense", "mix": "gains", "products": "gains", "sigmoid": "gains", "levels": "gains",
-         "gain": "scale", "slope": "rprelu"}
+         "dense": "dense", "mix": "gains", "products": "gains", "sigmoid": "gains",
+         "levels": "gains", "gain": "scale", "slope": "rprelu"}
 
 
 def multipliers(config: EngineConfig) -> dict[str, int]:
