@@ -30,7 +30,7 @@ from .pipeline import (
     stored_options,
 )
 from .progress import Quiet
-from .report.view import Section
+from .report.section import Section
 from .unbuilt import refuse_unbuilt
 
 __all__ = ["PATHS", "Checked", "Inference", "Options", "boards", "check", "compare", "compile",

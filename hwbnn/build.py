@@ -23,6 +23,7 @@ from .tools import Stage
 
 REPORT = "build.json"
 BITSTREAM = "design.bit"
+NETLIST = "design.json"
 
 
 class TimingError(ToolError):

@@ -94,6 +94,9 @@ NETWORK = (
     _option("--rprelu", type=click.Choice(("auto", "multiplier", "shift")), default="auto",
             help="Slopes by a multiplier, or rounded to powers of two (lossy, reported). auto: "
                  "shifts where every slope is a power of two, else a multiplier."),
+    _option("--scale", default="multiplier", metavar="multiplier|shift-add:N",
+            help="Scale of each output channel by a multiplier in the lanes, or rounded to N = 1, "
+                 "2 or 3 signed powers of two (lossy, reported) and made by shifts and additions."),
     _option("--feature-bits", type=click.IntRange(8, 18), default=16, metavar="N",
             help="Width of multi-bit maps between layers. Fewer take fewer block RAMs and may cost "
                  "agreement with PyTorch, which the report shows."),

@@ -11,6 +11,7 @@ from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.first_config import FirstConfig
 
 from .ebr import ebr_blocks
+from .multipliers import multipliers
 
 __all__ = ["Resources", "estimate"]
 
@@ -21,11 +22,15 @@ PER_LANE = 744.0
 # and 8,371 CCU2C (yosys)
 PER_LANE_PLAIN = 650.0
 PER_DENSE_MAC = 34.0
+# an input of a lane's sum by adders, as yosys counts the units (benchmarks/multipliers)
+PER_SIGNED_INPUT, PER_SIGNED_INPUT_FF = 19.6, 23.7
+# more of a lane whose scale is made by shifts, by the number of its terms: LUTs, flip-flops
+SHIFT_ADD = {0: (0, 0), 1: (206, 108), 2: (328, 181), 3: (585, 254)}
 PER_WINDOW_BIT = 4.6  # window multiplexers, bit map merge
 PER_LANE_CONSTANT = 0.25  # a bit of the constants of a lane
 BASE = 4225.0
 # the stem of 8 lanes as nextpnr packs it, and what a pair of products costs without a multiplier
-STEM_COMB, STEM_FF, STEM_CORRECTIONS = 6564.0, 9066, 6
+STEM_COMB, STEM_FF = 6564.0, 9066
 STEM_PER_LOGIC_PAIR = 300.0
 UNIT_PER_VALUE = 20.0  # of a pass, and of choosing between memories
 UNIT_COMB = 1200.0  # a threshold unit without its lane, and the second frame's memories
@@ -53,7 +58,6 @@ class Resources:
 def estimate(config: EngineConfig) -> Resources:
     """Resources of the engine of ``config``."""
     lanes = config.lanes * config.pixels
-    per_lane_dsp = 2 if config.rprelu == "multiplier" else 1
     window = 9 * config.channels_in * config.pixels + 2 * config.pixels * config.channels_in * 3
     per_lane = PER_LANE_PLAIN if config.rprelu == "none" and config.run_time else PER_LANE
     comb = (
@@ -78,30 +82,29 @@ def estimate(config: EngineConfig) -> Resources:
     ebr = sum(
         ebr_blocks(width, depth) for width, depth in config.memories().values()
     )
-    dsp = config.dense_macs + per_lane_dsp * lanes
+    comb += SHIFT_ADD[config.scale_digits][0] * lanes
+    ff += SHIFT_ADD[config.scale_digits][1] * lanes
+    if config.signed_sums:
+        comb += PER_SIGNED_INPUT * config.dense_macs + config.acc_bits * lanes
+        ff += PER_SIGNED_INPUT_FF * config.dense_macs
     if config.gains is not None:
         products = lanes * bool(config.gains.product_shifts)
         comb += GAIN_COMB * lanes + PRODUCT_COMB * products + SCALE_COMB
         ff += GAIN_FF * lanes + PRODUCT_FF * products + SCALE_FF
-        dsp += config.lanes + products + 1  # second gains, products, gains of sigmoids
     if config.levels:
         comb += LEVELS_COMB + LEVEL_COMB * lanes
         ff += LEVELS_FF + LEVEL_FF * lanes
-        dsp += 2
     if isinstance(config.stem, FirstConfig):
         comb += FIRST_COMB + PER_DENSE_MAC * config.stem.macs
         ff += config.stem.macs * 40 + config.stem.lanes * config.stem.acc_bits
-        dsp += config.stem.macs
     elif config.stem is not None:
         stem = config.stem
         comb += STEM_COMB + STEM_PER_LOGIC_PAIR * stem.logic_pairs
         ff += STEM_FF
-        dsp += stem.macs // 2 - stem.logic_pairs + STEM_CORRECTIONS * stem.pairs // 4
     if config.beside:
         comb += UNIT_COMB + per_lane + UNIT_PER_VALUE * lanes * config.pass_words
         ff += 2000
-        dsp += config.run_time.unit.inputs + per_lane_dsp
     if config.streams:
         ebr += 1  # between the SDRAM and the engine
         comb += STREAM_COMB
-    return Resources(round(comb), round(ff), ebr, dsp)
+    return Resources(round(comb), round(ff), ebr, sum(multipliers(config).values()))

@@ -27,6 +27,7 @@ __all__ = [
     "rprelu_shift",
     "sigmoid",
     "sigmoid_table",
+    "signed_digits",
     "signed_range",
     "signed_width",
     "threshold",
@@ -78,6 +79,23 @@ def prescale(acc, shift: int, bits: int = 18):
 def affine(p, gain, bias, shift: int):
     """``(gain*p + bias) >> shift`` with floor; the rounding half is part of ``bias`` (rule 4)."""
     return (gain * p + bias) >> shift
+
+
+def signed_digits(value: int, count: int) -> list[tuple[int, int]]:
+    """``value`` as a sum of at most ``count`` signed powers of two: pairs (sign, exponent).
+
+    The nearest power is taken from what is left each time, of two equally near ones the larger.
+    That needs no more digits than the canonical form (none beside another), and what 1, 2, 3
+    digits leave is at most 1/3, 1/11, 1/43 of the value, not 1/2, 1/8, 1/32. 0 has no digits.
+    """
+    found, left = [], int(value)
+    while left and len(found) < count:
+        size = abs(left)
+        exponent = size.bit_length() - 1
+        exponent += 2 * size >= 3 << exponent
+        found.append((1 if left > 0 else -1, exponent))
+        left -= found[-1][0] << exponent
+    return found
 
 
 def rprelu(z, slope, bias, shift: int):

@@ -120,6 +120,11 @@ class Layer(Plain):
         return not self.binary and not self.stem and self.conv.op.padding == 0
 
     @property
+    def plus_minus(self) -> bool:
+        """Whether it is a 1x1 layer of a multi-bit map whose weights are all ±1."""
+        return self.from_x and not self.flat and bool((abs(self.conv.op.weight) == 1).all())
+
+    @property
     def flat(self) -> bool:
         """Whether it is a dense layer on all pixels of a map."""
         return self.from_x and self.conv.op.weight.shape[2] > 1

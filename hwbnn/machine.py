@@ -15,7 +15,7 @@ __all__ = ["Plan", "excess", "excess_text", "make"]
 # how a machine is derived from its shape (hwbnn.shape.derive), with what a plan may leave out
 RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "halvings": 1, "resident": None,
           "deep": 0, "logic_pairs": 0, "stream": False, "overlap": None, "batch": None,
-          "beside": None, "ahead": False, "wide": False}
+          "beside": None, "ahead": False, "wide": False, "signed_sums": False}
 PLAN_KEYS = {"shape", *RECIPE}
 
 

@@ -12,6 +12,7 @@ from rtl_gen.engine.config import (
     EngineConfig,
 )
 from rtl_gen.engine.first_config import PAIR, TAPS
+from rtl_gen.units.shift_add import NO_TERM, term_layout
 
 from . import ints
 from .entries import entry_images
@@ -292,6 +293,8 @@ def layer_constants(layer: Layer, config: EngineConfig) -> list[dict[str, int]]:
             record.setdefault(config.second_field, 0)
             if used and layer.second is not None:
                 record[config.second_field] = int(layer.second[c])
+        if config.scale_digits:
+            record["gain"] = _terms([], config)
         if used:
             record |= {"gain": int(layer.affine.gain[c]), "bias": int(layer.affine.bias[c])}
             record["falls"] = int(layer.affine.gain[c] < 0)
@@ -301,8 +304,30 @@ def layer_constants(layer: Layer, config: EngineConfig) -> list[dict[str, int]]:
                 record["threshold"] = int(layer.threshold.thr[c])
             if border is not None:
                 record |= {f"border{i}": int(v) for i, v in enumerate(border[c])}
+            if config.scale_digits:
+                record |= _by_shifts(layer, record, config)
         records.append(record)
     return records
+
+
+def _by_shifts(layer: Layer, record: dict[str, int], config: EngineConfig) -> dict[str, int]:
+    """Gain and bias where shifts and adders make the product (see ShiftAddScale)."""
+    digits = ints.signed_digits(record["gain"], config.scale_digits)
+    if sum(sign << exponent for sign, exponent in digits) != record["gain"]:
+        raise DoesNotFit(f"a gain of {record['gain']} is no sum of {config.scale_digits} powers of "
+                         "two", where=layer.name)
+    owed = sum(sign < 0 for sign, _exponent in digits)
+    return {"gain": _terms(digits, config), "bias": record["bias"] + owed}
+
+
+def _terms(digits: list[tuple[int, int]], config: EngineConfig) -> int:
+    """Encoded terms of a gain, the ones that are not there included."""
+    layout, value = term_layout(), 0
+    for n in range(config.scale_digits):
+        sign, exponent = digits[n] if n < len(digits) else (1, NO_TERM)
+        term = layout.const({"negative": int(sign < 0), "exponent": exponent})
+        value |= term.as_bits() << n * layout.size
+    return value
 
 
 def _slope(layer: Layer, channel: int | None, config: EngineConfig) -> int:

@@ -35,6 +35,7 @@ class Options:
     family: str | None = None
     model: dict = dataclasses.field(default_factory=dict)
     rprelu: str = "auto"
+    scale: str = "multiplier"
     feature_bits: int = 16
     one_bit: bool = False
     calib: str | None = None
@@ -57,7 +58,7 @@ class Options:
 
 # Which options, and which files given by options, decide what a stage writes.
 OPTIONS = {
-    "check": ("family", "model", "rprelu", "feature_bits", "one_bit"),
+    "check": ("family", "model", "rprelu", "scale", "feature_bits", "one_bit"),
     "evaluate": ("frames",),
     "plan": ("board", "device", "target_fps", "max_luts", "freq", "batch"),
     "rtl": (),

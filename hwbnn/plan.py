@@ -12,6 +12,7 @@ from .ir import Graph
 from .machine import Plan, excess, excess_text, make
 from .plan_batch import fitting_levels
 from .plan_beside import plan_beside
+from .plan_signed import with_signed_sums
 from .plan_streaming import plan_streaming
 from .run_time import whole_sums
 from .schedule import schedule
@@ -46,16 +47,23 @@ def plan(
     With ``target_fps`` the smallest that reaches it, with ``max_luts`` the fastest within so many
     TRELLIS_COMB; with neither, the one with the least cycles times the root of its LUTs among
     those that place and route in minutes: twice the LUTs must buy 1.4 times the speed. Networks
-    with thresholds of each image also try machines with two frames at once. With a
+    with thresholds of each image also try machines with two frames at once. 1x1 layers of ±1
+    weights get adders of their own where there is room, but for ``target_fps``. With a
     ``batch`` layers whose weights come slowly run for several of so many images at once. Raises
     DoesNotFit, saying by how much, when no shape fits, and UnsupportedError for a layer without
     a step.
     """
     most = round(board.budget.comb * LUT_SHARE)
     clock = (freq_mhz or CLOCK_MHZ) * 1e6
+
+    def streaming() -> Plan:
+        luts = min(max_luts or STREAMING_LUTS, most)
+        found = plan_streaming(graph, board, luts=luts, clock=clock, target_fps=target_fps,
+                               batch=batch, progress=progress)
+        return found if target_fps else with_signed_sums(graph, board, found, luts)
+
     if extract(graph)[0].stem:
-        return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
-                              clock=clock, target_fps=target_fps, batch=batch, progress=progress)
+        return streaming()
     luts = min(max_luts or DEFAULT_LUTS, most)
     base = make(graph, Shape(16, 4, 1, 4))
     candidates, nearest = [], None
@@ -70,8 +78,7 @@ def plan(
             nearest = over
     if not candidates and set(nearest) == {"ebr"} and board.sdram_bytes:
         progress("weights do not fit in block RAM: they come from SDRAM")
-        return plan_streaming(graph, board, luts=min(max_luts or STREAMING_LUTS, most),
-                              clock=clock, target_fps=target_fps, batch=batch, progress=progress)
+        return streaming()
     if not candidates:
         raise DoesNotFit(*excess_text(nearest, board))
     candidates.sort()
@@ -95,7 +102,9 @@ def plan(
     best = _finals(graph, board, candidates[:FINALISTS], luts, score, progress)
     if batch == 1 and base.config.run_time is not None:
         best = _better(best, plan_beside(graph, board, luts, progress), score)
-    return best if batch == 1 else _batched(graph, board, best, luts, batch)
+    if batch > 1:
+        best = _batched(graph, board, best, luts, batch)
+    return best if target_fps else with_signed_sums(graph, board, best, luts)
 
 
 def _better(best: Plan, others: list[tuple[int, Plan]], score) -> Plan:

@@ -11,6 +11,7 @@ from .baseline import one_bit
 from .ebr import ebr_blocks
 from .errors import DoesNotFit, HwbnnError, StaleError, UserError
 from .ir import Graph
+from .multipliers import multipliers, uses
 from .program import Program
 
 __all__ = ["choose", "claims", "describe", "load"]
@@ -111,6 +112,7 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
         "interval": predicted.interval,
         "image_bytes": first[0] * first[1] * first[2],
         "estimate": dataclasses.asdict(chosen.estimate),
+        "multipliers": {"estimate": multipliers(config), "layers": uses(program)},
         "assumed_mhz": assumed_mhz,
     }
 
@@ -129,6 +131,8 @@ def _machine_text(config) -> str:
         more += f" Stem: {config.stem.macs} multiplications a cycle, two on each multiplier."
     if config.gains is not None:
         more += " Maps wait in a memory of their own for gains of the image."
+    if config.signed_sums:
+        more += " 1x1 layers of ±1 weights are summed by adders, beside the multipliers."
     if config.streams:
         more += " Weights are streamed from SDRAM."
     if config.beside:
@@ -141,8 +145,13 @@ def _machine_text(config) -> str:
         f"pixels: {config.array_macs:,} binary MAC a cycle. K = {config.dense_inputs} multi-bit "
         f"inputs a lane: {config.dense_macs:,} multiplications a cycle. Kernels of "
         f"{config.id_bits} bits, maps of {config.feature_bits} bits, weights of "
-        f"{config.weight_bits} bits, RPReLU by {config.rprelu}.{more}"
+        f"{config.weight_bits} bits, RPReLU by {config.rprelu}, scales by {_scales(config)}.{more}"
     )
+
+
+def _scales(config) -> str:
+    n = config.scale_digits
+    return f"{n} shift{'s' * (n > 1)} and additions" if n else "multiplier"
 
 
 def _batch_text(program: Program) -> str:

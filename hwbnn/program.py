@@ -68,13 +68,15 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """Which unit computes it: binary, dense, stem, or none of them."""
+        """Which unit computes it: binary, dense, its adders (signed), stem, or none of them."""
         if self.layer.levels:
             return "levels"
         if self.layer.map_pass:
             return "pass"
         if self.layer.weightless:
             return "gain"
+        if self.fields.get("signed_sums"):
+            return "signed"
         return "stem" if self.layer.stem else "binary" if self.layer.binary else "dense"
 
     @property
@@ -348,6 +350,8 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
         f |= _window_rows(layer, config, placement, centre)
     if layer.from_x:
         f |= _dense_rows(layer, config, placement, source)
+        if config.signed_sums:
+            f["signed_sums"] = int(layer.plus_minus)
     if layer.max_pool:
         f["max_pool"] = 1
     if layer.clamp:

@@ -425,7 +425,8 @@ def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> Ste
     elif image_wait * 10 > cycles:
         bound = "barrier" if step.fields.get("awaits") else "image"
     else:
-        bound = {"binary": "array", "dense": "multipliers", "stem": "lanes"}[step.kind]
+        bound = {"binary": "array", "dense": "multipliers", "signed": "adders",
+                 "stem": "lanes"}[step.kind]
         if layer.pointwise:
             bound = "lanes" if step.n_ig == 1 else "bit memory"
     return StepCycles(

@@ -24,7 +24,7 @@ from .program import Program, program
 from .run_time import run_time_config, whole_sums
 from .stem_pack import accumulator_bits
 
-__all__ = ["Shape", "derive", "general_purpose", "on_machine"]
+__all__ = ["Shape", "derive", "general_purpose", "has_signed_sums", "on_machine"]
 
 MIN_DEPTH = 16
 # tiles of binary and dense weights, and groups of constants, that wait on chip when streamed, at
@@ -64,7 +64,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
            logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
            batch=None, beside: int | None = None, ahead: bool = False,
-           wide: bool = False) -> Program:
+           wide: bool = False, signed_sums: bool = False) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -78,7 +78,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     of the next frame. ``batch`` says from which layers on several images run at once
     (see `hwbnn.program.program`). With ``beside`` so many steps are the front of a frame, and a
     unit beside the array makes the bits (see `hwbnn.beside`). With ``ahead`` a first 3x3
-    convolution has a unit of its own, with ``wide`` a pass takes two words a cycle.
+    convolution has a unit of its own, with ``wide`` a pass takes two words a cycle. With
+    ``signed_sums`` 1x1 layers of ±1 weights are computed by adders (see `has_signed_sums`).
     """
     layers = extract(graph)
     types = graph.types()
@@ -104,6 +105,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers) and beside is None,
+        signed_sums=signed_sums and _signed_sums(layers),
         clamps=_clamps(layers),
         max_pool=any(layer.max_pool for layer in layers),
         run_time=run_time,
@@ -187,6 +189,20 @@ def _shared_x(layers: list[Layer], shape: Shape) -> bool:
 
 def _sampled(layers: list[Layer]) -> bool:
     return any(isinstance(layer.x_op, EverySecond | SubsamplePad) for layer in layers)
+
+
+def has_signed_sums(layers: list[Layer]) -> bool:
+    """Whether there are multi-bit 1x1 layers on maps, and all of them have weights of ±1 alone."""
+    found = [layer for layer in layers if not layer.map_pass and layer.from_x and not layer.flat
+             and layer.in_shape[1:] != (1, 1)]
+    return bool(found) and all(layer.plus_minus for layer in found)
+
+
+def _signed_sums(layers: list[Layer]) -> bool:
+    if not has_signed_sums(layers):
+        raise DoesNotFit("has no 1x1 layers of ±1 weights alone", where="plan",
+                         hint="plan without 'signed_sums'")
+    return True
 
 
 def _clamps(layers: list[Layer]) -> tuple[tuple[int, int], ...]:
@@ -273,8 +289,10 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
     for node in graph:
         if isinstance(node.op, I.Affine | I.Add | J.GainAffine | J.Mix):
             z.append(types[node.name].range.width)
+    # negative terms of a scale by shifts leave their 1 to the bias
+    digits = graph.meta.get("numeric", {}).get("scale_digits", 0)
     bias = max(
-        ints.signed_width(int(a.bias.min()), int(a.bias.max())) for a in affines
+        ints.signed_width(int(a.bias.min()), int(a.bias.max()) + digits) for a in affines
     )
     bias = max([bias, *(_mixed_width(x, types) for x in layers if x.other)])
     weighted = [x for x in layers if not x.stem and not x.weightless]
@@ -303,6 +321,7 @@ def _arithmetic(graph: Graph, layers: list[Layer], types) -> dict:
         ) or (0,),
         "slope_shift": next((a.shift for a in acts if isinstance(a, I.RPReLU)), 14),
         "rprelu": rprelu,
+        "scale_digits": digits,
         "image_frac": graph_input(graph).op.frac,
     }
 
@@ -319,13 +338,15 @@ def _feature_bits(graph: Graph) -> int:
 
 
 def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier",
-                    mobile: bool = False, batch: int = 1,
+                    mobile: bool = False, batch: int = 1, signed_sums: bool = False,
+                    scale_digits: int = 0,
                     run_time: RunTimeConfig | None = None) -> EngineConfig:
     """An engine of ``shape`` for any small network: wide menus and memories, nothing derived.
 
     A ``mobile`` one computes 1x1 binary convolutions, adds pooled maps, and has shortcuts that
-    read every second pixel. One with ``run_time`` makes all bits at thresholds of the image and
-    has max-pools, or multiplies maps by gains; it clamps to ±1 and to 0 and more.
+    read every second pixel. One with ``signed_sums`` has adders for 1x1 layers of ±1, one with
+    ``scale_digits`` no multipliers for scales. One with ``run_time`` makes all bits at thresholds
+    of the image and has max-pools, or multiplies maps by gains; it clamps to ±1 and to 0 and more.
     """
     top = ints.signed_range(16)[1]
     one = 1 << 14
@@ -337,6 +358,8 @@ def general_purpose(shape: Shape, *, id_bits: int = 9, rprelu: str = "multiplier
         id_bits=id_bits,
         rprelu=rprelu,
         batch=batch,
+        signed_sums=signed_sums,
+        scale_digits=scale_digits,
         pointwise=mobile,
         shared_x=mobile or run_time is not None,
         sampled=mobile or (run_time is not None and run_time.unit is None),
@@ -431,6 +454,10 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None,
             raise DoesNotFit(f"{name} must be {getattr(config, name)}, not {needs[name]}")
     if needs["rprelu"] not in ("none", config.rprelu):
         raise DoesNotFit(f"the engine's RPReLU is '{config.rprelu}', not '{needs['rprelu']}'")
+    if config.scale_digits and not 0 < needs["scale_digits"] <= config.scale_digits:
+        raise DoesNotFit("scales need a multiplier" if not needs["scale_digits"] else
+                         f"scales have {needs['scale_digits']} signed digits, the engine takes "
+                         f"{config.scale_digits}")
     made = {layer.x for layer in layers if layer.x_op is not None}
     if any(layer.residual in made for layer in layers) and not config.shared_x:
         raise DoesNotFit("the engine cannot add pooled maps")

@@ -124,7 +124,8 @@ def board(options):
 
 def estimated(doc: dict) -> str:
     """Summary, layers and resources of a report without measurements."""
-    wanted = ("Summary", "Layers", "Resources", "What bit operations claim, and cycles")
+    wanted = ("Summary", "Layers", "Resources", "Multipliers",
+              "What bit operations claim, and cycles")
     return render_text([s for s in sections(doc) if s.title in wanted])
 
 

@@ -20,6 +20,7 @@ from .passes import Numeric, lower_to_integers
 from .unbuilt import refuse_unbuilt
 
 AGREEMENT_IMAGES = 200  # images for the comparison of bits, layer by layer
+DIGITS = ("1", "2", "3")  # signed powers of two that a scale by shifts is the sum of
 DEFAULT_MHZ = 100.0  # what routing aims at where no clock is asked for
 
 __all__ = ["build", "check", "evaluate", "image_graph", "lower", "plan", "report", "require", "rtl",
@@ -62,8 +63,20 @@ def lower(options) -> tuple[Graph, Graph]:
     real = network.graph()
     calib = load_images(options.calib, real).x if options.calib else None
     folded, graph = lower_to_integers(real, calib, Numeric(
-        rprelu=options.rprelu, feature_bits=options.feature_bits))
+        rprelu=options.rprelu, feature_bits=options.feature_bits,
+        scale_digits=scale_digits(options.scale)))
     return folded, one_bit(graph) if options.one_bit else graph
+
+
+def scale_digits(text: str) -> int:
+    """Digits that ``--scale`` asks for: 0 for "multiplier", N for "shift-add:N"."""
+    kind, colon, number = text.partition(":")
+    if text == "multiplier":
+        return 0
+    if kind != "shift-add" or not colon or number not in DIGITS:
+        raise UserError(f"{text!r} is neither multiplier nor shift-add:N with N = 1, 2 or 3",
+                        where="--scale")
+    return int(number)
 
 
 def image_graph(options) -> Graph:
@@ -300,6 +313,7 @@ def build(run):
 
     from . import build as flow
     from .cache import Cache
+    from .multipliers import of_netlist
     from .pack import pack
 
     options = run.options
@@ -340,7 +354,8 @@ def build(run):
     )
     bit = run.folder / f"{Path(options.checkpoint).stem}-{board.name}.bit"
     shutil.copyfile(folder / flow.BITSTREAM, bit)
-    facts = dataclasses.asdict(result) | {"target_mhz": setting.out_mhz, "file": bit.name}
+    facts = dataclasses.asdict(result) | {"target_mhz": setting.out_mhz, "file": bit.name,
+                                          "multipliers": of_netlist(folder / flow.NETLIST)}
     if streamed:
         facts["weights"] = streamed.facts(result.pll)
     return [folder, bit, *files], json.loads(json.dumps(facts))

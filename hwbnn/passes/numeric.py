@@ -37,6 +37,9 @@ class Numeric:
         "multiplier", "shift" to round every slope to the nearest +-2**k (lossy, reported), or
         "auto": "shift" where every slope of the network is +-2**k with k in -19..7 (no loss),
         else "multiplier".
+    scale_digits : int
+        Signed powers of two that the gain of an affine is rounded to the sum of, 1 to 3 (lossy,
+        reported), so that hardware shifts and adds. 0: 18-bit gains, for a multiplier.
     margin : float
         Head-room on calibrated ranges.
     tie : int
@@ -53,12 +56,15 @@ class Numeric:
     max_shifts: int = 4
     slope_shift: int = 14
     rprelu: str = "auto"
+    scale_digits: int = 0
     margin: float = 1.25
     tie: int = 1
 
     def __post_init__(self):
         if self.rprelu not in RPRELU:
             raise ValueError(f"rprelu must be one of {', '.join(RPRELU)}, not {self.rprelu!r}")
+        if not 0 <= self.scale_digits <= 3:
+            raise ValueError(f"scale_digits must be 0 to 3, not {self.scale_digits}")
         if not 8 <= self.feature_bits <= 18:
             raise ValueError(f"feature_bits must be 8 to 18, not {self.feature_bits}")
         for name in ("weight_bits", "classifier_weight_bits", "image_weight_bits"):

@@ -18,6 +18,7 @@ from .numeric import SLOPES, Numeric
 from .quantize_dynamic import DynamicHandlers, is_flat, sigmoid_frac, unstored
 from .quantize_gain import GainHandlers
 from .quantize_levels import LevelHandlers
+from .scale_digits import HEADROOM, of_digits
 from .shifts import half, largest_shift, limit_shifts
 
 __all__ = ["quantize"]
@@ -68,10 +69,14 @@ class _Quantizer(DynamicHandlers, GainHandlers, LevelHandlers):
                 )
             handler(node)
         nodes = limit_shifts(self.nodes, self.numeric.max_shifts)
+        if self.numeric.scale_digits:
+            nodes, decision = of_digits(nodes, self.numeric.scale_digits)
+            self.decisions.append(decision)
         meta = dict(self.graph.meta)
         named = ("feature_bits", "weight_bits", "tie")
         meta["numeric"] = {k: getattr(self.numeric, k) for k in named} | self.widths
         meta["numeric"]["rprelu"] = self.rprelu
+        meta["numeric"]["scale_digits"] = self.numeric.scale_digits
         return Graph(nodes, self.graph.output, self.decisions, meta)
 
     def _decide(self, where, chose, why):
@@ -220,8 +225,8 @@ class _Quantizer(DynamicHandlers, GainHandlers, LevelHandlers):
             pre += -pre % self.numeric.prescale_step
         frac = self.frac[node.name]
         real_gain = scale * unit * 2.0 ** (frac + pre)
-        shift = largest_shift(np.abs(real_gain).max(), self.numeric.shift_step,
-                              node.source or node.name)
+        top = np.abs(real_gain).max() * (HEADROOM if self.numeric.scale_digits else 1)
+        shift = largest_shift(top, self.numeric.shift_step, node.source or node.name)
         gain = np.rint(real_gain * 2.0**shift).astype(np.int64)
         offset = np.rint(bias * 2.0 ** (frac + shift)).astype(np.int64) + half(shift)
         op = I.Affine(gain, offset, shift, frac, pre)

@@ -46,6 +46,8 @@ def assemble(records: dict, options: dict) -> dict:
         doc["layers"] = _layers(plan, verify)
         doc["totals"] = _totals(plan, verify)
         doc["resources"] = _resources(plan, build)
+        if "multipliers" in plan:
+            doc["multipliers"] = _multipliers(plan, build)
         doc["performance"] = _performance(plan, verify, build)
         doc["claims"] = _claims(plan, doc)
     if build:
@@ -133,7 +135,7 @@ def step_cycles(ends: list[int]) -> list[int]:
 
 def _totals(plan: dict, verify: dict | None) -> dict:
     totals = {}
-    for kind in ("binary", "dense", "stem"):
+    for kind in ("binary", "dense", "signed", "stem"):
         steps = [s for s in plan["steps"] if s["kind"] == kind]
         if not steps:
             continue
@@ -177,6 +179,18 @@ def _resources(plan: dict, build: dict | None) -> dict:
                 row["error_percent"] = 100 * (plan["estimate"][name] / used - 1)
         rows[name] = row
     return rows
+
+
+def _multipliers(plan: dict, build: dict | None) -> dict:
+    """How many multipliers each purpose takes, and the layers that the dense arrays compute."""
+    counted = plan["multipliers"]
+    rows = {}
+    for purpose, n in counted["estimate"].items():
+        rows[purpose] = {"estimate": Estimate(n, "", "planner").to_json()}
+        if build and "multipliers" in build:
+            used = build["multipliers"][purpose]
+            rows[purpose]["post-synthesis"] = Measurement(used, "", "post-synthesis").to_json()
+    return {"purposes": rows, "layers": counted["layers"]}
 
 
 def _performance(plan: dict, verify: dict | None, build: dict | None) -> dict:

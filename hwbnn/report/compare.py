@@ -1,11 +1,13 @@
 """Several builds side by side: claimed operations against predicted and simulated cycles."""
 
+from .multipliers import TITLES
 from .quantity import Column, Estimate, Measurement, Table, from_json
-from .view import Section
+from .section import Section
 
 __all__ = ["compare"]
 
-PATHS = ("estimate", "rtl-sim", "post-route", "post-route / rtl-sim", "torch-float", "int-model")
+PATHS = ("estimate", "rtl-sim", "post-synthesis", "post-route", "post-route / rtl-sim",
+         "torch-float", "int-model")
 
 
 def compare(docs: dict[str, dict]) -> list[Section]:
@@ -31,6 +33,8 @@ def _totals(docs: dict[str, dict]) -> Section:
     rows = {
         "network": lambda d: d["network"]["file"],
         "bits a kernel": _kernel_bits,
+        "RPReLU by": lambda d: d["network"]["numeric"].get("rprelu"),
+        "scales by": _scales,
         "stored": lambda d: "plain (--one-bit)" if d["network"]["one_bit"] else "as trained",
         "board": lambda d: d["board"]["name"],
         "machine": lambda d: d["machine"]["shape"],
@@ -57,6 +61,9 @@ def _totals(docs: dict[str, dict]) -> Section:
                 *perf["per_image"].values())
         for resource, row in doc["resources"].items():
             add(name, resource, row.get("estimate"), row.get("post-route"))
+        for purpose, row in doc.get("multipliers", {}).get("purposes", {}).items():
+            if row["estimate"]["value"]:
+                add(name, f"multipliers: {TITLES[purpose]}", *row.values())
         add(name, "Fmax, MHz", clock.get("fmax"))
         assumed = perf["fps"]["estimate"]
         add(name, f"frames/s, {assumed['basis'].split(' / ')[0]}", assumed)
@@ -70,6 +77,13 @@ def _totals(docs: dict[str, dict]) -> Section:
 
 def _kernel_bits(doc: dict) -> str:
     return ", ".join(map(str, sorted(set(doc["network"]["kernel_bits"]))))
+
+
+def _scales(doc: dict) -> str | None:
+    digits = doc["network"]["numeric"].get("scale_digits")
+    if digits is None:
+        return None
+    return f"shift-add:{digits}" if digits else "multiplier"
 
 
 def _ratios(docs: dict[str, dict]) -> Section:

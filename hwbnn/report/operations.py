@@ -16,7 +16,7 @@ from ..counts import (
 )
 from ..ir import Graph
 from .quantity import Column, Stated, Table, from_json
-from .view import Section
+from .section import Section
 
 __all__ = ["Counted", "counted", "operation_counts"]
 

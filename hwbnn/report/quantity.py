@@ -7,7 +7,7 @@ __all__ = ["PATHS", "STATED", "Column", "Estimate", "Measurement", "Stated", "Ta
            "show"]
 
 # How a number can have been obtained. An estimate was computed before anything ran.
-PATHS = ("torch-float", "int-model", "rtl-sim", "post-route")
+PATHS = ("torch-float", "int-model", "rtl-sim", "post-synthesis", "post-route")
 # A number that nothing has to run for: counted in a network's graph, or printed in a paper.
 STATED = ("graph", "paper")
 

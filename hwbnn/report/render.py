@@ -3,7 +3,8 @@
 import functools
 
 from .quantity import Table, show
-from .view import Section, sections
+from .section import Section
+from .view import sections
 
 __all__ = ["render_html", "render_markdown", "render_readme", "render_text", "tables_html",
            "tables_markdown"]

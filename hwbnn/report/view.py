@@ -1,25 +1,16 @@
 """report.json as sections of text and typed tables, which the templates only lay out."""
 
-import dataclasses
-
+from .multipliers import multiplier_section
 from .quantity import Column, Table, from_json, show
+from .section import Section
 
 __all__ = ["Section", "sections"]
 
 
-@dataclasses.dataclass
-class Section:
-    """A heading, sentences, tables."""
-
-    title: str
-    text: list[str] = dataclasses.field(default_factory=list)
-    tables: list[Table] = dataclasses.field(default_factory=list)
-
-
 def sections(doc: dict) -> list[Section]:
     """Sections in reading order; those that the report has nothing for are left out."""
-    makers = (_summary, _layers, _resources, _agreement, _accuracy, _claims, _machine,
-              _decisions, _stages)
+    makers = (_summary, _layers, _resources, multiplier_section, _agreement, _accuracy, _claims,
+              _machine, _decisions, _stages)
     made = [section for maker in makers if (section := maker(doc)) is not None]
     for section in made:
         section.tables = [table for table in section.tables if table.rows]

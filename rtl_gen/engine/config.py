@@ -11,44 +11,30 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from ..units.shift_add import term_layout
 from .first_config import FirstConfig
 from .gain_config import GAIN_BITS, GainConfig
 from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
+from .step_fields import (
+    BESIDE_FIELDS,
+    COORDINATE_BITS,
+    IMAGE_FIELDS,
+    PASS_FIELD,
+    POINT_WORDS,
+    POINTWISE_FIELDS,
+    ROW_BANKS,
+    SIGNED_FIELD,
+    VECTOR_FIELD,
+)
 
 __all__ = ["POINT_WORDS", "ROW_BANKS", "EngineConfig"]
 
-ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
 BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
-COORDINATE_BITS = 9  # rows and columns of a map
 PIXEL_BITS = 24  # three 8-bit channels
 STREAM_BITS = 16  # of a word of the off-chip weight stream
 STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, by segment kind
 IMAGE_TAPS = 27  # 3x3 window of three channels
-# channel words of one pixel that a 1x1 convolution takes at once: two columns of each row bank
-POINT_WORDS = 2 * ROW_BANKS
-IMAGE_FIELDS = {
-    **{f"offset{c}": 14 for c in range(3)},
-    "image_slots": COORDINATE_BITS,  # rows that each row bank keeps of the image
-    "image_need": COORDINATE_BITS + 1,  # rows that must be there, counted from the first one kept
-    "image_release": COORDINATE_BITS + 1,  # rows that nobody reads after this step
-}
-PASS_FIELD = {"map_pass": 1}  # reads a stored map word by word; no array, no lane
-VECTOR_FIELD = {"x_vector": 1}  # the dense input and what is left for it are vectors
-BESIDE_FIELDS = {
-    "f_from": 1,  # feature memory read
-    "f_to": 1,  # feature memory written
-    "awaits": 1,  # reads what the threshold unit makes next
-    "sums": 1,  # channel sums go to the threshold unit
-    "due": 1,  # with the step's end their map is complete
-    "flows": 1,  # the next step begins while the last results are on their way
-}
-POINTWISE_FIELDS = {
-    "point": 1,  # a 1x1 convolution of a map by channel groups
-    "point_words": POINT_WORDS,  # those of the last input group that hold channels
-    "bits_point": 1,  # bits are written by channel groups
-    "bits_half": 1,  # first column that they go to
-}
 
 
 def _bits(depth: int) -> int:
@@ -81,6 +67,9 @@ class EngineConfig:
         Fraction bits of RPReLU slopes.
     rprelu : str
         "multiplier", "shift" or "none".
+    scale_digits : int
+        Signed powers of two that a lane's gain is the sum of, 1 to 3: shifts and adders take the
+        place of the lane's multiplier. 0: any gain of 18 bits, by a multiplier.
     const_words : int
         R: words in which one lane's constants are stored.
     shared_x : bool
@@ -136,6 +125,7 @@ class EngineConfig:
     gsum_shifts: tuple[int, ...] = (0,)
     slope_shift: int = 14
     rprelu: str = "multiplier"
+    scale_digits: int = 0
     image_frac: int = 6
     shared_x: bool = False
     pointwise: bool = False
@@ -145,6 +135,7 @@ class EngineConfig:
     clamps: tuple[tuple[int, int], ...] = ()
     run_time: RunTimeConfig | None = None
     stem: StemConfig | FirstConfig | None = None
+    signed_sums: bool = False
     dense_maps: bool = True
     ring_words: tuple[int, ...] = ()
     stream_weight_bits: int = 0
@@ -188,6 +179,14 @@ class EngineConfig:
                              f"a word, not {p} and {s}")
         if not self.dense_maps and not isinstance(self.stem, FirstConfig):
             raise ValueError("a dense array for vectors alone needs a unit for the first layer")
+        if not 0 <= self.scale_digits <= 3:
+            raise ValueError(f"scale_digits must be 0 to 3, not {self.scale_digits}")
+        if self.scale_digits and self.run_time is not None:
+            raise ValueError("scales by shifts are for machines without thresholds or gains of "
+                             "each image")
+        if self.signed_sums and self.run_time is not None:
+            raise ValueError("sums of ±1 weights are for machines without thresholds or gains of "
+                             "each image")
         pooled_stem = isinstance(self.stem, StemConfig)
         if self.beside and (p % self.run_time.unit.inputs or pooled_stem or self.ring_words):
             raise ValueError("a threshold unit needs inputs that divide the lanes, no 7x7 stem, "
@@ -383,7 +382,8 @@ class EngineConfig:
     @functools.cached_property
     def const_layout(self) -> data.StructLayout:
         """One lane's constants; signed fields are stored as two's complement."""
-        fields = {"gain": unsigned(18), "bias": unsigned(self.bias_bits)}
+        gain = self.scale_digits * term_layout().size or 18
+        fields = {"gain": unsigned(gain), "bias": unsigned(self.bias_bits)}
         if self.rprelu != "none":
             fields["slope"] = unsigned(self.slope_layout.size)
             fields["act_bias"] = unsigned(self.feature_bits)
@@ -476,6 +476,7 @@ class EngineConfig:
             | (POINTWISE_FIELDS if self.pointwise else {})
             | ({"clamp": _bits(1 + len(self.clamps))} if self.clamps else {})
             | ({"max_pool": 1} if self.max_pool else {})
+            | (SIGNED_FIELD if self.signed_sums else {})
             | self._run_time_fields()
         )
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..leaf import leaf
 from ..units.dsp import Multiplier18
+from .signed_sums import SignedSums
 
 __all__ = ["DenseArray"]
 
@@ -69,24 +70,34 @@ class DenseArray(wiring.Component):
     i_load, i_weights : In
         A word of K weights enters lane 0; each lane hands its own to the next.
     o_sum : Out(ArrayLayout(signed(acc_bits), P*T)), index p*T + t
+    o_signed : Out(ArrayLayout(signed(acc_bits), P*T)), with ``signed_bits``
+        The same without multipliers, right where the weights are ±1 and the inputs have at most
+        ``signed_bits`` bits (see SignedSums).
 
     Latency: ``latency`` cycles. Loads may arrive from the swap's cycle on (``swap_guard`` 0).
     """
 
-    def __init__(self, *, inputs: int, lanes: int, pixels: int, weight_bits: int, acc_bits: int):
+    def __init__(self, *, inputs: int, lanes: int, pixels: int, weight_bits: int, acc_bits: int,
+                 signed_bits: int = 0):
         self._lane_args = {"inputs": inputs, "pixels": pixels, "weight_bits": weight_bits}
         self._lanes, self._pixels = lanes, pixels
         probe = DenseLane(**self._lane_args)
         probe._MustUse__used = True
         self.latency = 1 + probe.latency
         self.swap_guard = 0
+        self._signed = None
+        if signed_bits:
+            self._signed = {"inputs": inputs, "lanes": lanes, "pixels": pixels,
+                            "bits": signed_bits, "weight_bits": weight_bits, "acc_bits": acc_bits}
+        sums = Out(data.ArrayLayout(signed(acc_bits), lanes * pixels))
         super().__init__(
-            {
+            ({"o_signed": sums} if signed_bits else {})
+            | {
                 "i_x": In(data.ArrayLayout(18, pixels * inputs)),
                 "i_swap": In(1),
                 "i_load": In(1),
                 "i_weights": In(weight_bits * inputs),
-                "o_sum": Out(data.ArrayLayout(signed(acc_bits), lanes * pixels)),
+                "o_sum": sums,
             }
         )
 
@@ -95,6 +106,13 @@ class DenseArray(wiring.Component):
         x = Signal.like(self.i_x, reset_less=True)
         m.d.sync += x.eq(self.i_x)
         before = self.i_weights
+        by_adders = SignedSums(**self._signed) if self._signed else None
+        if by_adders is not None:
+            m.submodules.signed = by_adders
+            bits = self._signed["bits"]
+            m.d.comb += self.o_signed.eq(by_adders.o_sum)
+            for i in range(len(x.as_value()) // 18):
+                m.d.comb += by_adders.i_x[i].eq(x[i][:bits])
         for p in range(self._lanes):
             shadow = Signal.like(self.i_weights, name=f"shadow{p}", reset_less=True)
             active = Signal.like(self.i_weights, name=f"active{p}", reset_less=True)
@@ -103,6 +121,8 @@ class DenseArray(wiring.Component):
             with m.If(self.i_swap):
                 m.d.sync += active.eq(shadow)
             before = shadow
+            if by_adders is not None:
+                m.d.comb += by_adders.i_weights[p].eq(active)
             lane = DenseLane(**self._lane_args)
             m.d.comb += [lane.i_x.eq(x), lane.i_w.eq(active)]
             m.submodules[f"lane{p}"] = leaf(lane, platform)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..units.dsp import Multiplier18
 from ..units.rprelu import ShiftRPReLU
+from ..units.shift_add import ShiftAddScale
 from .config import EngineConfig
 
 __all__ = ["LATENCY", "STAGE", "Lane"]
@@ -66,6 +67,7 @@ class Lane(wiring.Component):
         more = "_clamp" * bool(config.clamps) + "_nobit" * config.thresholds
         early = {"o_early": Out(signed(config.feature_bits))} if config.gains is not None else {}
         more += "_early" * bool(early)
+        more += f"_digits{config.scale_digits}" * bool(config.scale_digits)
         self.leaf_name = f"lane_{shape}_s{menus}{more}"
         self.leaf_synth = ""
         limit = In(signed(config.feature_bits))
@@ -94,13 +96,19 @@ class Lane(wiring.Component):
         factor = self._dot_product(m, const, here)
 
         # stages 3-5: multiply
-        m.submodules.gain = mul = Multiplier18()
-        m.d.comb += [mul.a.eq(factor), mul.b.eq(const.gain.as_signed())]
+        if config.scale_digits:
+            m.submodules.gain = scale = ShiftAddScale(terms=config.scale_digits)
+            m.d.comb += [scale.i_x.eq(factor), scale.i_terms.eq(const.gain)]
+            product = scale.o_v
+        else:
+            m.submodules.gain = mul = Multiplier18()
+            m.d.comb += [mul.a.eq(factor), mul.b.eq(const.gain.as_signed())]
+            product = mul.o
 
         # stage 6: bias; stage 7: shift
         wide = max(36, config.bias_bits) + 1
         biased = Signal(signed(wide), reset_less=True)
-        m.d.sync += biased.eq(mul.o + const.bias.as_signed())
+        m.d.sync += biased.eq(product + const.bias.as_signed())
         z = Signal(signed(config.z_bits), reset_less=True)
         with m.Switch(here["shift"]):
             for i, shift in enumerate(config.affine_shifts):

@@ -70,5 +70,6 @@ def arrays(config: EngineConfig) -> tuple[XnorArray, DenseArray]:
         pixels=config.dense_pixels,
         weight_bits=config.weight_bits,
         acc_bits=config.acc_bits,
+        signed_bits=config.feature_bits if config.signed_sums else 0,
     )
     return xnor, dense

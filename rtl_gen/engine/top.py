@@ -121,6 +121,8 @@ class Engine(wiring.Component):
 
         sums = self._arrays(m, platform, seq, issue, image, bitmap, xmap, loader)
         others, branch = [], None  # sums that come in the place of the dense array's, and when
+        if config.signed_sums:
+            others.append((step.signed_sums, m.submodules.dense.o_signed))
         if config.stem is not None:
             others.append((step.stem, self._stem(m, seq, issue)))
         levels = join_levels(m, config, seq, xmap) if config.levels else None

@@ -9,6 +9,7 @@ from amaranth.sim import Simulator
 from hwbnn import ints
 from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.lane import LATENCY, STAGE, Lane
+from rtl_gen.units.shift_add import NO_TERM
 
 CONFIG = EngineConfig(
     channels_in=16, lanes=4, dense_inputs=4, affine_shifts=(0, 6, 12, 18), prescales=(0, 4, 12),
@@ -60,12 +61,28 @@ def draw(rng, config):
     }
 
 
-@pytest.mark.parametrize("rprelu", ["multiplier", "shift", "none"])
-@pytest.mark.parametrize(("seed", "clamps"), [(0, ()), (1, ()), (2, ()), (3, CLAMPS)])
-def test_lane(rprelu, seed, clamps):
-    config = dataclasses.replace(CONFIG, rprelu=rprelu, clamps=clamps)
+def by_shifts(config, constants):
+    """The constants with a gain of few digits, and as a lane without multiplier takes them."""
+    digits = ints.signed_digits(min(constants["gain"], 98303), config.scale_digits)
+    constants["gain"] = sum(sign << exponent for sign, exponent in digits)
+    terms = 0
+    for n in range(config.scale_digits):
+        sign, exponent = digits[n] if n < len(digits) else (1, NO_TERM)
+        terms |= ((sign < 0) | exponent << 1) << 6 * n
+    return {"gain": terms, "bias": constants["bias"] + sum(sign < 0 for sign, _e in digits)}
+
+
+@pytest.mark.parametrize(("rprelu", "seed", "clamps", "digits"), [
+    *((rprelu, seed, clamps, 0) for rprelu in ("multiplier", "shift", "none")
+      for seed, clamps in ((0, ()), (1, ()), (2, ()), (3, CLAMPS))),
+    ("shift", 4, (), 1), ("shift", 5, (), 2), ("multiplier", 6, (), 3),
+])
+def test_lane(rprelu, seed, clamps, digits):
+    config = dataclasses.replace(CONFIG, rprelu=rprelu, clamps=clamps, scale_digits=digits)
     rng = random.Random(seed)
     cases = [draw(rng, config) for _ in range(N)]
+    for case in cases:
+        case["set"] = case["constants"] | (by_shifts(config, case["constants"]) if digits else {})
     dut = Lane(config)
     sim = Simulator(dut)
     sim.add_clock(1e-6)
@@ -86,7 +103,7 @@ def test_lane(rprelu, seed, clamps):
             ctx.set(dut.i_residual, 12345)  # wrong until its stage
             layout = config.const_layout
             ctx.set(dut.i_constants, {
-                name: case["constants"][name] % (1 << field.width) for name, field in layout
+                name: case["set"][name] % (1 << field.width) for name, field in layout
             })
             await ctx.tick().repeat(STAGE["residual"])
             ctx.set(dut.i_residual, case["residual"])

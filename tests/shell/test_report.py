@@ -49,6 +49,9 @@ def facts() -> dict:
              "ebr": Estimate(2, "", "port shapes").to_json()}]},
         "steps": steps, "latency": 1_099, "interval": 1_100, "image_bytes": 48,
         "estimate": {"comb": 9_000, "ff": 7_000, "ebr": 10, "dsp": 12}, "assumed_mhz": 100.0,
+        "multipliers": {"estimate": {"array": 0, "signed": 0, "rprelu": 0, "scale": 4, "dense": 8,
+                                     "other": 0},
+                        "layers": {"array": ["layer1"], "signed": [], "dense": ["conv1"]}},
         "claim": {"bops": 200_000, "plain_bops": 450_000, "ratio": 2.25, "weight_bits": 256,
                   "plain_weight_bits": 576, "gathers": 1_024, "adds": 5_000, "kernel_ebr":
                   Estimate(2, "", "port shapes").to_json(),
@@ -60,6 +63,8 @@ def facts() -> dict:
               "step_ends": [[399, 999]] * 3}
     build = {"board": "ulx3s-85f", "clock_mhz": 105.0, "fmax_mhz": 110.0, "cap_mhz": 156.0,
              "cap_by": "MULT18X18D", "target_mhz": 100.0, "seed": 1, "file": "net.bit",
+             "multipliers": {"array": 0, "signed": 0, "rprelu": 0, "scale": 4, "dense": 7,
+                             "other": 1},
              "used": {"TRELLIS_COMB": [10_000, 83_640], "TRELLIS_FF": [7_000, 83_640],
                       "DP16KD": [10, 208], "MULT18X18D": [12, 156]},
              "stages": [{"name": "synth", "seconds": 2.0, "peak_bytes": 2**20, "cached": True}],
@@ -272,6 +277,7 @@ def test_comparison():
     other["performance"]["interval"]["estimate"]["value"] = 1_210
     text = render_text(compare({"sub": DOC, "one": other}))
     assert re.search(r"^one +2\.250 +1\.000 +1\.1 +1\.1$", text, re.M)
+    assert re.search(r"^sub +multipliers: dense array +8 +7$", text, re.M)
     assert re.search(r"^layer1 +600 +600 +600 +600 +array +array$", text, re.M)
     other["layers"][0]["name"] = "conv9"
     assert "different steps" in render_text(compare({"sub": DOC, "one": other}))
@@ -288,3 +294,21 @@ def test_weights_in_sdram_are_named_with_their_margin():
     assert "weights.bin, 12,345 words of 16 bits, CRC-32 000000ab" in text
     assert "-0.40 ns, clock 258.75 degrees late, by data-sheet arithmetic, not measured" in text
     assert "hwbnn unpack THIS_FOLDER" in render_readme(doc)
+
+
+def test_where_it_multiplies():
+    """Purposes that are always named say 0; the paper's claim stands in reports of its family."""
+    doc = json.loads(json.dumps(DOC))
+    section = next(s for s in sections(doc) if s.title == "Multipliers")
+    rows = {row[0]: [getattr(cell, "value", cell) for cell in row[1:]]
+            for row in section.tables[0].rows}
+    assert rows == {
+        "binary convolutions, XNOR array": ["layer1", 0, 0],
+        "RPReLU, in the lanes": ["", 0, 0],
+        "scale of each output channel (S_c), in the lanes": ["", 4, 4],
+        "dense array": ["conv1", 8, 7], "elsewhere": ["", 0, 1],
+    }
+    assert not section.text
+    doc["network"]["family"] = "ab"
+    section = next(s for s in sections(doc) if s.title == "Multipliers")
+    assert "add and bit operations only" in section.text[0]
