@@ -445,8 +445,8 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None,
     """
     layers = extract(graph)
     if layers[0].stem or config.stem is not None:
-        raise DoesNotFit("a unit for the first 7x7 layer is built for one network; it cannot be "
-                         "another network's", where=layers[0].name)
+        raise DoesNotFit("a unit for the first convolution is built for one network and serves no "
+                         "other", where=layers[0].name)
     _check_run_time(layers, config, beside)
     needs = _arithmetic(graph, layers, graph.types())
     for name in ("feature_bits", "slope_shift", "image_frac"):

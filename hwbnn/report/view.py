@@ -4,7 +4,7 @@ from .multipliers import multiplier_section
 from .quantity import Column, Table, from_json, show
 from .section import Section
 
-__all__ = ["Section", "sections"]
+__all__ = ["sections"]
 
 
 def sections(doc: dict) -> list[Section]:
