@@ -144,6 +144,25 @@ def numbers(text: str, option: str) -> tuple[int, ...]:
     return values
 
 
+def stages(widths: str, blocks: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels and blocks of each stage, of comma-separated lists; UserError names the option."""
+    found = numbers(widths, "--widths"), numbers(blocks, "--blocks")
+    if len(found[0]) != len(found[1]):
+        raise UserError(f"{len(found[0])} widths but {len(found[1])} stages of blocks",
+                        where="--blocks", hint="give one number per stage in both")
+    return found
+
+
+def begin(data: Path, test: Path, out: Path, threads: int | None) -> tuple[Images, Images, int]:
+    """Images to train on, images held out, and classes; UserError where `out` cannot be written."""
+    if not out.parent.is_dir():
+        raise UserError("no such folder", where=str(out.parent), hint="create it first")
+    if threads:
+        torch.set_num_threads(threads)
+    images, held_out = Images.load(data), Images.load(test)
+    return images, held_out, int(max(images.y.max(), held_out.y.max())) + 1
+
+
 def _write(content: dict, path: Path) -> None:
     # Written beside and renamed: an interrupted run never leaves half a file.
     beside = path.with_name(path.name + ".part")

@@ -12,7 +12,7 @@ from hwbnn.errors import CheckpointError, UserError
 from models.ab.layers import BinaryStdConv2d, standardised
 from models.ab.net import AbNet, Geometry, set_binary_weights
 from models.checkpoint import load_checkpoint
-from models.training import Images, Recipe, numbers, train
+from models.training import Recipe, begin, numbers, stages, train
 
 __all__ = ["clip_gradients", "command", "halved", "state_file", "step1_path"]
 
@@ -144,20 +144,12 @@ def command(data, test, out, widths, blocks, epochs, batch, lr, clip, label_smoo
     Step 1 trains real weights under binary activations. Step 2 starts from them, makes the weights
     binary and trains on. Both hold the same tensors; only the file of step 2 is the network.
     """
-    widths, blocks = numbers(widths, "--widths"), numbers(blocks, "--blocks")
-    if len(widths) != len(blocks):
-        raise UserError(f"{len(widths)} widths but {len(blocks)} stages of blocks",
-                        where="--blocks", hint="give one number per stage in both")
+    widths, blocks = stages(widths, blocks)
     spans = numbers(epochs, "--epochs")
     if len(spans) != 2:
         raise UserError(f"{epochs!r} is not two numbers", where="--epochs",
                         hint="epochs of step 1 and of step 2, for example 8,16")
-    if not out.parent.is_dir():
-        raise UserError("no such folder", where=str(out.parent), hint="create it first")
-    if threads:
-        torch.set_num_threads(threads)
-    images, held_out = Images.load(data), Images.load(test)
-    classes = int(max(images.y.max(), held_out.y.max())) + 1
+    images, held_out, classes = begin(data, test, out, threads)
     geometry = Geometry("reactnet", "cifar", widths, blocks, classes)
     second = out.with_name(out.name + ".resume")
     if not resume:

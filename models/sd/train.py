@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hwbnn.errors import CheckpointError, UserError
 from models.sd.net import REDUCTION, BinaryConv, Geometry, HeadedNet, build, shifted
-from models.training import Images, Recipe, numbers, train
+from models.training import Recipe, begin, stages, train
 
 __all__ = ["command", "halved", "initialise", "sharpness", "state_file"]
 
@@ -117,18 +117,10 @@ def _prepared(geometry: Geometry, bf16: bool) -> tuple[HeadedNet, Tensor]:
 def command(data, test, out, widths, blocks, epochs, batch, optimiser, lr, weight_decay, minutes,
             seed, eval_every, threads, bf16, compile_, store, resume):
     """SD-BNN ResNet-20 (Xue et al., 2021): thresholds that each image decides are trained too."""
-    widths, blocks = numbers(widths, "--widths"), numbers(blocks, "--blocks")
-    if len(widths) != len(blocks):
-        raise UserError(f"{len(widths)} widths but {len(blocks)} stages of blocks",
-                        where="--blocks", hint="give one number per stage in both")
+    widths, blocks = stages(widths, blocks)
     _fits(widths)
-    if not out.parent.is_dir():
-        raise UserError("no such folder", where=str(out.parent), hint="create it first")
-    if threads:
-        torch.set_num_threads(threads)
+    images, held_out, classes = begin(data, test, out, threads)
     torch.manual_seed(seed)
-    images, held_out = Images.load(data), Images.load(test)
-    classes = int(max(images.y.max(), held_out.y.max())) + 1
     net, t = _prepared(Geometry("resnet20", widths, blocks, classes), bf16)
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, seed=seed, eval_every=eval_every,
                     compile=compile_, optimiser=optimiser, weight_decay=weight_decay,

@@ -9,7 +9,7 @@ from hwbnn.errors import UserError
 from models.checkpoint import load_checkpoint
 from models.snn.binarise import BinaryConv, Codebook
 from models.snn.net import Geometry, SnnNet
-from models.training import Images, Recipe, numbers, train
+from models.training import Recipe, begin, stages, train
 
 COMPENSATE_EVERY = 25  # steps between searches for duplicate codewords, as in the authors' code
 FROZEN_TAIL = 0.1  # of all steps: the codebooks rest while the network settles on them
@@ -51,17 +51,9 @@ def warm_start(net: SnnNet, path: Path) -> None:
 def command(tau, data, test, out, widths, blocks, epochs, batch, lr, label_smoothing, seed,
             eval_every, threads, bf16, compile_, init, resume):
     """Sub-bit residual network with a 3x3 stem (SNN, ICCV 2021)."""
-    widths, blocks = numbers(widths, "--widths"), numbers(blocks, "--blocks")
-    if len(widths) != len(blocks):
-        raise UserError(f"{len(widths)} widths but {len(blocks)} stages of blocks",
-                        where="--blocks", hint="give one number per stage in both")
-    if not out.parent.is_dir():
-        raise UserError("no such folder", where=str(out.parent), hint="create it first")
-    if threads:
-        torch.set_num_threads(threads)
+    widths, blocks = stages(widths, blocks)
+    images, held_out, classes = begin(data, test, out, threads)
     torch.manual_seed(seed)
-    images, held_out = Images.load(data), Images.load(test)
-    classes = int(max(images.y.max(), held_out.y.max())) + 1
     geometry = Geometry.uniform(tau if tau < 9 else None, widths=widths, blocks=blocks,
                                 num_classes=classes)
     net = SnnNet(geometry)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,6 +35,20 @@ def restated():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Two .npz: 3 classes that differ by which third of the picture is bright."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 192), ("test", 96)):
+        y = rng.integers(0, 3, n).astype(np.uint8)
+        x = rng.integers(0, 90, (n, 12, 12, 3), dtype=np.uint8)
+        for i, label in enumerate(y):
+            x[i, 4 * label : 4 * label + 4] += 120
+        np.savez(folder / f"{name}.npz", x=x, y=y)
+    return folder
 
 
 @pytest.fixture

@@ -25,20 +25,6 @@ TINY = Geometry("reactnet", "cifar", (8, 12), (2, 1), 3)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ab_cifar10.h5"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Two .npz: 3 classes that differ by which third of the picture is bright."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name, n in (("train", 192), ("test", 96)):
-        y = rng.integers(0, 3, n).astype(np.uint8)
-        x = rng.integers(0, 90, (n, 12, 12, 3), dtype=np.uint8)
-        for i, label in enumerate(y):
-            x[i, 4 * label : 4 * label + 4] += 120
-        np.savez(folder / f"{name}.npz", x=x, y=y)
-    return folder
-
-
 def run(data, out, *extra):
     result = CliRunner().invoke(main, [
         "ab", "--data", str(data / "train.npz"), "--test", str(data / "test.npz"),

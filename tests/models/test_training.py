@@ -17,20 +17,6 @@ from models.training import Images, Recipe, augmented, normalise, train
 SMALL = ["--widths", "8,8", "--blocks", "1,1", "--batch", "16", "--threads", "1"]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Two .npz: 3 classes that differ by which third of the picture is bright."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name, n in (("train", 192), ("test", 96)):
-        y = rng.integers(0, 3, n).astype(np.uint8)
-        x = rng.integers(0, 90, (n, 12, 12, 3), dtype=np.uint8)
-        for i, label in enumerate(y):
-            x[i, 4 * label : 4 * label + 4] += 120
-        np.savez(folder / f"{name}.npz", x=x, y=y)
-    return folder
-
-
 def run(data, out, *extra):
     args = ["snn", "--data", str(data / "train.npz"), "--test", str(data / "test.npz"),
             "-o", str(out), *SMALL, *extra]
