@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,10 @@ def test_torch_load_reads_data_alone():
 def test_no_rule_is_silenced_in_place():
     for path in SOURCES:
         assert not re.search(r"#\s*noqa", path.read_text()), path
+
+
+def test_no_folder_of_tests_is_passed_over(pytestconfig):
+    skipped = pytestconfig.getini("norecursedirs")
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {part for folder in folders for part in folder.relative_to(ROOT).parts}
+    assert not [name for name in names for pattern in skipped if fnmatch(name, pattern)]
