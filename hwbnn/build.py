@@ -112,6 +112,7 @@ def board_design(
     baud: int | None = None,
     weight_words: int = 0,
     overlap: bool = False,
+    batch: int = 1,
 ) -> Emitted:
     """An engine with clocks, serial port and host link, emitted under the name ``board_top``.
 
@@ -132,13 +133,15 @@ def board_design(
         16-bit words of an Accelerator's weight image.
     overlap : bool
         The engine gives a frame's result while it works on the next one.
+    batch : int
+        Images that the engine works on at once, and that the host sends at once.
     """
     height, width, channels = image
     # On its own, the engine's netlist does not depend on identity, clock or bit rate.
     streams = isinstance(engine, Accelerator)
     engine.leaf_name = getattr(engine, "leaf_name", "accelerator" if streams else "engine")
     common = {"height": height, "width": width, "channels": channels, "n_classes": n_classes,
-              "digest": identity, "overlap": overlap}  # fmt: skip
+              "digest": identity, "overlap": overlap, "batch": batch}  # fmt: skip
     if streams:
         address_bits = len(engine.i_base)
         link = WeightLink(weight_words=weight_words, address_bits=address_bits, **common)

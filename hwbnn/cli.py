@@ -113,8 +113,8 @@ BOARD = (
     _option("--max-luts", type=click.IntRange(min=1), metavar="N",
             help="Bound the machine by LUTs (TRELLIS_COMB)."),
     _option("--batch", type=click.IntRange(1, 64), default=1, metavar="B",
-            help="Images that a load of weights may serve: more images a second, each later. For "
-                 "estimates and simulation; bitstreams take one."),
+            help="Images that a load of weights may serve: more images a second, each later. The "
+                 "host sends as many at once."),
 )
 IMAGES = (
     _option("--images", metavar="IMAGES", help="Images to verify with: an .npz with x (uint8 "

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rtl_gen.host_link import MAGIC, REQUEST_MARK, RESPONSE_MARK, VERSION, Command, Status
+from rtl_gen.host_link import (
+    BATCH_VERSION,
+    MAGIC,
+    REQUEST_MARK,
+    RESPONSE_MARK,
+    VERSION,
+    Command,
+    Status,
+)
 from rtl_gen.weight_link import CHECK_ANSWER_BYTES, WEIGHT_VERSION
 
 from .errors import HwbnnError
@@ -26,7 +34,7 @@ class Identity:
     """What a device says it is: the build's digest (8 bytes) and the network's interface.
 
     ``weight_words`` are the 16-bit words of the weight image that it wants before the first image;
-    0: its weights are in the bitstream.
+    0: its weights are in the bitstream. ``batch`` are the images of a request to run.
     """
 
     digest: bytes
@@ -35,6 +43,7 @@ class Identity:
     channels: int
     n_classes: int
     weight_words: int = 0
+    batch: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +146,7 @@ def parse_response(frame: bytes) -> bytes:
 def parse_identity(payload: bytes) -> Identity:
     """What the payload of an answer to IDENTIFY says."""
     magic, version = struct.unpack_from("<4sB", payload)
-    layouts = {VERSION: "<8sHHBH", WEIGHT_VERSION: "<8sHHBHI"}
+    layouts = {VERSION: "<8sHHBH", WEIGHT_VERSION: "<8sHHBHI", BATCH_VERSION: "<8sHHBHIH"}
     if magic != MAGIC or version not in layouts:
         known = " or ".join(map(str, layouts))
         raise LinkError(f"the device speaks {magic!r} version {version}, not {MAGIC!r} {known}")
@@ -145,9 +154,17 @@ def parse_identity(payload: bytes) -> Identity:
 
 
 def parse_result(payload: bytes) -> Result:
-    """What the payload of an answer to RUN says."""
+    """What the payload of an answer to RUN says, where a request has one image."""
     label, cycles = struct.unpack_from("<HI", payload)
     return Result(label, cycles, tuple(n for (n,) in struct.iter_unpack("<i", payload[6:])))
+
+
+def parse_results(payload: bytes, batch: int) -> list[Result]:
+    """What the payload of an answer to RUN says of each of ``batch`` images."""
+    size, rest = divmod(len(payload), batch)
+    if rest:
+        raise LinkError(f"{len(payload)} bytes are no results of {batch} images")
+    return [parse_result(payload[n * size : (n + 1) * size]) for n in range(batch)]
 
 
 def parse_check(payload: bytes) -> Check:

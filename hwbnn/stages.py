@@ -11,7 +11,7 @@ import numpy as np
 from . import bops, golden
 from .agreement import accuracy, agreement, real_logits
 from .baseline import one_bit
-from .errors import Mismatch, UnsupportedError, UserError
+from .errors import Mismatch, UserError
 from .folder import clear, write_text
 from .images import Images, Preprocess, input_shape, load_images, synthetic_images
 from .ir import Graph
@@ -32,8 +32,6 @@ def require(options, wanted: tuple[str, ...]) -> None:
     from . import tools
     from .build import get_board
 
-    if options.batch > 1 and "build" in wanted:
-        raise _no_bitstream(options.batch)
     get_board(options.board, options.device)
     for option in ("checkpoint", "calib", "images", "eval", "plan"):
         path = getattr(options, option)
@@ -44,12 +42,6 @@ def require(options, wanted: tuple[str, ...]) -> None:
     for stage in wanted:
         for tool in needs.get(stage, ()):
             tools.find(tool)
-
-
-def _no_bitstream(batch: int) -> UnsupportedError:
-    """The host link hands over one image's logits before it takes the next image."""
-    return UnsupportedError("the host link of a bitstream takes one image at a time",
-                            where=f"batch {batch}", hint="add --stop-after verify")
 
 
 # -- check ---------------------------------------------------------------------------------------
@@ -318,8 +310,6 @@ def build(run):
 
     options = run.options
     graph, chosen = Graph.load(run.folder.root), load_plan(run)
-    if chosen.config.batch > 1:
-        raise _no_bitstream(chosen.config.batch)
     board = flow.get_board(options.board, options.device)
     c, h, w = input_shape(graph)
     setting = fastest_setting(board.clock_hz, (options.freq or DEFAULT_MHZ) * 1e6)
@@ -338,6 +328,7 @@ def build(run):
         setting=setting,
         weight_words=len(streamed.image.words) if streamed else 0,
         overlap=chosen.config.overlap,
+        batch=chosen.config.batch,
     )
     folder = clear(run.folder / "build")
     result = flow.build(

@@ -7,6 +7,7 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from .batch_results import BatchResults
 from .crossing import level, pulse
 from .leaf import leaf
 from .pll import Pll, PllSetting
@@ -104,12 +105,21 @@ class BoardTop(wiring.Component):
         wiring.connect(m, link.o_pixel, to_engine.w_stream)
         wiring.connect(m, to_engine.r_stream, pixels.i)
         wiring.connect(m, pixels.o, engine.i_pixel)
-        # results stay until the next image is done, and the address for many cycles
+        # results stay until the next batch is done, and addresses for many cycles
         m.d.sync += engine.i_logit_addr.eq(link.o_logit_addr)
+        found = engine
+        if hasattr(link, "o_image"):
+            m.submodules.results = found = BatchResults(link.batch)
+            m.d.sync += found.i_image.eq(link.o_image)
+            m.d.comb += [
+                found.i_done.eq(engine.o_done),
+                found.i_class.eq(engine.o_class),
+                found.i_cycles.eq(engine.o_cycles),
+            ]
         m.d.comb += [
-            link.i_done.eq(pulse(m, engine.o_done, "sync", "io")),
-            link.i_cycles.eq(engine.o_cycles),
-            link.i_class.eq(engine.o_class),
+            link.i_done.eq(pulse(m, found.o_done, "sync", "io")),
+            link.i_cycles.eq(found.o_cycles),
+            link.i_class.eq(found.o_class),
             link.i_logit_data.eq(engine.o_logit),
         ]
 

@@ -14,6 +14,7 @@ REQUEST_MARK = b"HB"
 RESPONSE_MARK = b"hb"
 MAGIC = b"hwbn"
 VERSION = 1
+BATCH_VERSION = 3  # of devices that take several images at once
 
 
 class Command(enum.IntEnum):
@@ -56,33 +57,42 @@ class HostLink(wiring.Component):
     overlap : bool
         The engine gives a frame's result in the next turn of its program: every image is followed
         by arbitrary pixels until the result is there, then the engine is reset.
+    batch : int
+        Images of a request, which follow each other; one: any engine without a batch. Not with
+        ``overlap``.
 
     Members
     -------
     i, o : streams of 8 bits
         From and to the host.
     o_pixel : Out(stream of 8 * channels bits)
-        Pixels in raster order, the first channel in the low bits. Always height * width of them,
+        Pixels in raster order, the first channel in the low bits. Always those of a whole batch,
         also when the request turns out to be broken: the engine runs every image.
     o_start : Out(1)
-        High for a cycle after the last pixel of an image was taken.
+        High for a cycle after the last pixel of a batch was taken.
     i_done : In(1)
-        High for a cycle, once for each image, when ``i_cycles``, ``i_class`` and the logits are
-        there; they stay until the next image is done.
+        High for a cycle, once for each batch, when cycles, classes and logits of all its images
+        are there; they stay until the next batch is done.
     i_cycles, i_class : In(32), In(16)
         Cycles the image took, and its class.
+    o_image : Out(range(batch))
+        With ``batch`` above one only: the image whose cycles and class are wanted, many cycles
+        before they are taken.
     o_hold : Out(1)
         With ``overlap`` only: keeps the engine, but not its memory of logits, in reset.
-    o_logit_addr, i_logit_data : Out(range(n_classes)), In(signed(32))
-        Memory of logits; data comes up to two cycles after its address.
+    o_logit_addr, i_logit_data : Out(range(n_classes * batch)), In(signed(32))
+        Memory of logits, image after image; data comes up to two cycles after its address.
     """
 
     def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 22,
-                 overlap=False):
+                 overlap=False, batch=1):
         self._shape = tuple(operator.index(n) for n in (height, width, channels))
         self._n_classes = operator.index(n_classes)
         self._timeout = operator.index(timeout)
         self._overlap = bool(overlap)
+        self._batch = operator.index(batch)
+        if not 0 < self._batch < 1 << 16 or (self._batch > 1 and self._overlap):
+            raise ValueError(f"a batch of {batch} images{' with overlap' if overlap else ''}")
         if len(digest) != 8:
             raise ValueError(f"Digest must have 8 bytes, not {len(digest)}")
         limits = (("height", 1 << 16), ("width", 1 << 16), ("channels", 1 << 8))
@@ -92,10 +102,12 @@ class HostLink(wiring.Component):
         if not 0 < self._n_classes < 1 << 16:
             raise ValueError(f"n_classes must be from 1 to 65535, not {n_classes}")
         h, w, c = self._shape
-        self._image_bytes = h * w * c
-        if self._image_bytes >= 1 << 24:
-            raise ValueError(f"An image must have less than 2**24 bytes, not {self._image_bytes}")
+        self._run_bytes = h * w * c * self._batch
+        if self._run_bytes >= 1 << 24:
+            raise ValueError(f"Images must have less than 2**24 bytes, not {self._run_bytes}")
         version, tail = self._identity_tail()
+        if self._batch > 1:
+            version, tail = BATCH_VERSION, tail.ljust(4, b"\0") + self._batch.to_bytes(2, "little")
         self._identity = b"".join((
             MAGIC, bytes([version]), digest, h.to_bytes(2, "little"), w.to_bytes(2, "little"),
             bytes([c]), self._n_classes.to_bytes(2, "little"), tail,
@@ -108,9 +120,16 @@ class HostLink(wiring.Component):
             "i_done": In(1),
             "i_cycles": In(32),
             "i_class": In(16),
-            "o_logit_addr": Out(range(self._n_classes)),
+            "o_logit_addr": Out(range(self._n_classes * self._batch)),
             "i_logit_data": In(signed(32)),
-        } | ({"o_hold": Out(1, init=1)} if self._overlap else {}) | self._more_members())
+        } | ({"o_hold": Out(1, init=1)} if self._overlap else {})
+          | ({"o_image": Out(range(self._batch))} if self._batch > 1 else {})
+          | self._more_members())
+
+    @property
+    def batch(self) -> int:
+        """Images of a request."""
+        return self._batch
 
     def _identity_tail(self) -> tuple[int, bytes]:
         """Hook: version of the protocol, and what follows the number of classes."""
@@ -138,7 +157,7 @@ class HostLink(wiring.Component):
 
     def _answer(self, command):
         """Hook: (length of the answer but for IDENTIFY's, whether results is it, results)."""
-        run_bytes = 6 + 4 * self._n_classes
+        run_bytes = (6 + 4 * self._n_classes) * self._batch
         result = self._found if self._overlap else Cat(self.i_class, self.i_cycles)
         return run_bytes, command == Command.RUN, result
 
@@ -180,7 +199,8 @@ class HostLink(wiring.Component):
         """States from waiting for a request to its checksum."""
         byte = self.i.payload
         header, n_header = Signal(40), Signal(range(5))
-        pixels, pixel_bytes = self._shape[0] * self._shape[1], self._shape[2]
+        pixel_bytes = self._shape[2]
+        pixels = self._run_bytes // pixel_bytes
         pixel, n_bytes = Signal(8 * pixel_bytes), Signal(range(pixel_bytes + 1))
         n_pixels, filling = Signal(range(pixels)), Signal()
         checksum = Signal(8)
@@ -192,6 +212,8 @@ class HostLink(wiring.Component):
         with m.State("hunt"):
             m.d.comb += [self.i.ready.eq(1), crc16.start.eq(1)]
             m.d.sync += [n_header.eq(0), status.eq(Status.OK)]
+            if self._batch > 1:
+                m.d.sync += self.o_image.eq(0)
             with m.If(took & (byte == REQUEST_MARK[0])):
                 m.next = "mark"
         with m.State("mark"):
@@ -224,7 +246,7 @@ class HostLink(wiring.Component):
                         fail(Status.BAD_LENGTH)
                 with m.Case(Command.RUN):
                     m.next = "image"
-                    with m.If(length != self._image_bytes):
+                    with m.If(length != self._run_bytes):
                         fail(Status.BAD_LENGTH)
                     self._judge_run(m, fail)
                 self._judge(m, length, fail)
@@ -296,9 +318,10 @@ class HostLink(wiring.Component):
         """States from the first to the last byte of a response."""
         answer_bytes, is_result, result = self._answer(command)
         header, n_sent, length = Signal(7 * 8), Signal(3), Signal(24)
-        indices = range(self._n_classes + 1)
+        indices = range(self._n_classes * self._batch + 1)
         left, results, n_logit = Signal(24), Signal(len(result)), Signal(indices)
         in_word, identity = Signal(3), Signal(range(len(self._identity)))
+        n_image_logit = Signal(range(self._n_classes + 1))  # of an image of a batch
         sent = Signal()
         m.d.comb += [sent.eq(self.o.valid & self.o.ready), self.o_logit_addr.eq(n_logit)]
 
@@ -319,6 +342,8 @@ class HostLink(wiring.Component):
                 results.eq(result),
                 in_word.eq(6),
             ]
+            if self._batch > 1:
+                m.d.sync += [self.o_image.eq(self.o_image + 1), n_image_logit.eq(0)]
             m.next = "send header"
         with m.State("send header"):
             m.d.comb += [
@@ -338,6 +363,9 @@ class HostLink(wiring.Component):
                 m.next = "send crc"
             with m.Elif((command == Command.RUN) & (in_word == 0)):
                 m.next = "fetch logit"
+                if self._batch > 1:
+                    with m.If(n_image_logit == self._n_classes):
+                        m.next = "fetch result"
             with m.Else():
                 m.d.comb += [
                     self.o.valid.eq(1),
@@ -361,7 +389,15 @@ class HostLink(wiring.Component):
         with m.State("fetch logit"):
             # o_logit_addr has stood since the last logit was taken, four bytes ago.
             m.d.sync += [results.eq(self.i_logit_data), in_word.eq(4), n_logit.eq(n_logit + 1)]
+            if self._batch > 1:
+                m.d.sync += n_image_logit.eq(n_image_logit + 1)
             m.next = "send body"
+        if self._batch > 1:
+            with m.State("fetch result"):
+                # o_image has stood since the image before was begun
+                m.d.sync += [results.eq(result), in_word.eq(6), n_image_logit.eq(0),
+                             self.o_image.eq(self.o_image + 1)]
+                m.next = "send body"
         with m.State("send crc"):
             m.d.comb += [
                 self.o.valid.eq(1),

@@ -82,7 +82,7 @@ class WeightLink(HostLink):
 
     def _judge_run(self, m, fail):
         with m.Elif(~self.o_go):
-            m.d.sync += self._left.eq(self._image_bytes)
+            m.d.sync += self._left.eq(self._run_bytes)
             fail(Status.NO_WEIGHTS, "skip")
 
     def _judge(self, m, length, fail):

@@ -2,6 +2,7 @@
 """A whole board that streams its weights, as its host sees it, on the strict SDRAM chip."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -37,29 +38,41 @@ WAKE = [host.request(Command.IDENTIFY)] * 5  # the memory's power-up takes 200 u
 
 @dataclasses.dataclass
 class Design:
-    """A network on a streaming machine, and the board around it."""
+    """A network on a machine, and the board around it."""
 
     graph: object
     program: object
     memory: BoardMemory
 
     def __post_init__(self):
-        self.image = image_of(self.program, DIGEST)
+        config = self.program.config
         _c, self.h, self.w = self.graph["image"].op.shape
         self.n_classes = self.program.layers[-1].out_shape[0]
+        engine, setting, words = Engine(config), SETTING, 0
+        if config.streams:
+            self.image = image_of(self.program, DIGEST)
+            engine, words = self.memory.accelerator(config), len(self.image.words)
+            setting = self.memory.tuned(SETTING)
         self.emitted = board_design(
-            self.memory.accelerator(self.program.config), board=BOARD,
-            image=(self.h, self.w, 3), n_classes=self.n_classes, identity=DIGEST,
-            setting=board_memory(BOARD).tuned(SETTING), baud=BAUD,
-            weight_words=len(self.image.words),
-            overlap=self.program.config.overlap,
+            engine, board=BOARD, image=(self.h, self.w, 3), n_classes=self.n_classes,
+            identity=DIGEST, setting=setting, baud=BAUD, weight_words=words,
+            overlap=config.overlap, batch=config.batch,
         )  # fmt: skip
+
+    def upload(self):
+        """Requests until the device takes images."""
+        if not self.program.config.streams:
+            return []
+        words, crc = self.image.words, self.image.crc32
+        return [*WAKE, *host.uploads(words), host.check_request(len(words), crc)]
 
     def talk(self, frames, sources, name, out_dir):
         """Answers of the board made of ``sources``, whose design is the module ``name``."""
         write_images(self.emitted, pack(self.program), out_dir / "images")
-        around = with_chip(name, out_dir, board=BOARD, part=SDRAM_32MB, clk_hz=SETTING.out_hz)
-        return talk((*around, *sources), "with_chip", frames, board=BOARD, out_dir=out_dir,
+        if self.program.config.streams:
+            around = with_chip(name, out_dir, board=BOARD, part=SDRAM_32MB, clk_hz=SETTING.out_hz)
+            sources, name = (*around, *sources), "with_chip"
+        return talk(sources, name, frames, board=BOARD, out_dir=out_dir,
                     images=out_dir / "images", baud=BAUD)  # fmt: skip
 
 
@@ -163,8 +176,7 @@ def test_so_does_the_netlist_and_every_pin_has_a_site(tmp_path):
 def test_a_read_delay_that_is_wrong_is_found_by_the_check(tmp_path):
     # at the clock's phase for the right one: another phase would make a cycle more right
     design = small(read_delay=3)
-    words, crc = design.image.words, design.image.crc32
-    frames = [*WAKE, *host.uploads(words), host.check_request(len(words), crc)]
+    frames, crc = design.upload(), design.image.crc32
     answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
     found = host.parse_check([host.parse_response(answer) for answer in answers][-1])
     assert not found.ok and found.expected == crc != found.found
@@ -182,26 +194,36 @@ def test_a_machine_that_overlaps_frames_answers_every_image(tmp_path, stream):
     program = derive(graph, Shape(16, 4, 1, 4), band=2, stream=stream,
                      overlap=len(base.layers) - 1)  # fmt: skip
     assert program.config.overlap and program.config.streams == stream
-    runs = [*map(run, images)]
+    design = Design(graph, program, board_memory(BOARD))
+    frames = [*design.upload(), *map(run, images)]
+    answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
     if stream:
-        design = Design(graph, program, board_memory(BOARD))
-        words, crc = design.image.words, design.image.crc32
-        frames = [*WAKE, *host.uploads(words), host.check_request(len(words), crc), *runs]
-        sources = board_sources(design.emitted, tmp_path)
-        answers = design.talk(frames, sources, "board_top", tmp_path)
         assert host.parse_check(host.parse_response(answers[-4])).ok
-    else:
-        emitted = board_design(
-            Engine(program.config), board=BOARD, image=(h, w, 3), identity=DIGEST, baud=BAUD,
-            n_classes=program.layers[-1].out_shape[0], setting=SETTING, overlap=True,
-        )  # fmt: skip
-        write_images(emitted, pack(program), tmp_path / "images")
-        answers = talk(board_sources(emitted, tmp_path), "board_top", runs, board=BOARD,
-                       out_dir=tmp_path, images=tmp_path / "images", baud=BAUD)  # fmt: skip
     payloads = [host.parse_response(answer) for answer in answers]
     expected = golden.run(graph, images)
     for n, payload in enumerate(payloads[-3:]):
         assert host.parse_result(payload).logits == tuple(expected.logits[n])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_machine_with_a_batch_answers_its_images_together(tmp_path, stream):
+    network = random_network(np.random.default_rng(8), pointwise=True, multiple=4, size=8,
+                             max_channels=24, max_blocks=2, classes=5)  # fmt: skip
+    _folded, graph = lower_to_integers(network.graph)
+    program = derive(graph, Shape(16, 4, 1, 4), stream=stream, batch=[[1, 2], [3, 4]])
+    assert program.config.batch == 4 and program.config.streams == stream
+    _c, h, w = graph["image"].op.shape
+    images = np.random.default_rng(2).integers(0, 256, (2, 4, h, w, 3), dtype=np.uint8)
+    design = Design(graph, program, board_memory(BOARD))
+    frames = [*design.upload(), *map(run, images)]
+    answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
+    for batch, answer in zip(images, answers[-2:], strict=True):
+        results = host.parse_results(host.parse_response(answer), 4)
+        expected = golden.run(graph, batch)
+        assert [r.logits for r in results] == list(map(tuple, expected.logits))
+        assert [r.label for r in results] == list(expected.classes)
+        assert all(a.cycles < b.cycles for a, b in itertools.pairwise(results))
 
 
 def test_memories_that_do_not_do_are_refused():

@@ -133,6 +133,42 @@ class OverlapBench(Bench):
             held_before = hold
 
 
+class BatchBench(Bench):
+    """Its engine answers a batch with the results ``results``, one an image."""
+
+    BATCH = 3
+
+    def __init__(self, seed):
+        super().__init__(seed, batch=self.BATCH)
+        self.results = [host.Result(0, 0, (0,) * N)] * self.BATCH
+
+    async def _engine(self, ctx):
+        dut, busy, late = self.dut, 0, 0
+        while True:
+            ctx.set(dut.o_pixel.ready, self.rng.random() < 0.6)
+            ctx.set(dut.i_done, busy == 1)
+            ctx.set(dut.i_class, self.results[late].label)
+            ctx.set(dut.i_cycles, self.results[late].cycles)
+            late = min(ctx.get(dut.o_image), self.BATCH - 1)
+            _, _, valid, ready, pixel, start = await ctx.tick().sample(
+                dut.o_pixel.valid, dut.o_pixel.ready, dut.o_pixel.payload, dut.o_start
+            )
+            busy = max(busy - 1, 0)
+            if valid and ready:
+                self.pixels.append(pixel)
+            if start:
+                self.images.append(self.pixels[-H * W * self.BATCH :])
+                busy = 20
+
+    async def _logits(self, ctx):
+        late = 0
+        while True:
+            _, _, addr = await ctx.tick().sample(self.dut.o_logit_addr)
+            logits = [logit for result in self.results for logit in result.logits]
+            ctx.set(self.dut.i_logit_data, logits[late])
+            late = min(addr, len(logits) - 1)
+
+
 def pixels_of(image, channels=C):
     return [int.from_bytes(image[k : k + channels], "little")
             for k in range(0, len(image), channels)]  # fmt: skip
@@ -196,6 +232,37 @@ def test_an_engine_that_overlaps_frames_answers_every_image(at, late):
 
     bench.run(script)
     assert bench.resets == 2 * len(images) - 1
+
+
+def test_images_of_a_batch_are_answered_together():
+    bench, rng = BatchBench(7), random.Random(7)
+    size = H * W * C
+    batches = [b"".join(NASTY[:3]), b"".join(NASTY[2:]), rng.randbytes(3 * size)]
+
+    async def script(ctx):
+        identity = host.parse_response(await bench.ask(ctx, host.request(Command.IDENTIFY)))
+        assert host.parse_identity(identity) == host.Identity(DIGEST, H, W, C, N, 0, 3)
+        for images in batches:
+            bench.results = [
+                host.Result(rng.getrandbits(16), rng.getrandbits(32),
+                            tuple(rng.randrange(-(1 << 31), 1 << 31) for _ in range(N)))
+                for _ in range(3)
+            ]  # fmt: skip
+            for wrong, status in ((images[:size], "BAD_LENGTH"), (images[:-1], "BAD_LENGTH")):
+                with pytest.raises(host.LinkError, match=status):
+                    host.parse_response(await bench.ask(ctx, host.request(Command.RUN, wrong)[:7]))
+            broken = host.request(Command.RUN, images)[: 7 + size + 5]
+            with pytest.raises(host.LinkError, match="TIMEOUT"):
+                host.parse_response(await bench.ask(ctx, broken, gaps=0.0))
+            for _ in range(2):
+                answer = await bench.ask(ctx, host.request(Command.RUN, images))
+                assert host.parse_results(host.parse_response(answer), 3) == bench.results
+
+    bench.run(script)
+    assert bench.images[1::3] == bench.images[2::3] == [pixels_of(images) for images in batches]
+    assert len(bench.pixels) == 9 * 3 * H * W, "a broken batch is completed"
+    with pytest.raises(host.LinkError, match="35 bytes are no results of 3 images"):
+        host.parse_results(bytes(35), 3)
 
 
 def flipped(frame, position):
@@ -282,6 +349,9 @@ def test_random_garbage_never_wedges_it():
         ({"channels": 256}, "channels must be from 1 to 255, not 256"),
         ({"n_classes": 0}, "n_classes must be from 1 to 65535, not 0"),
         ({"height": 4096, "width": 4096}, "less than 2\\*\\*24 bytes"),
+        ({"height": 1024, "width": 1024, "batch": 6}, "less than 2\\*\\*24 bytes"),
+        ({"batch": 0}, "a batch of 0 images"),
+        ({"batch": 2, "overlap": True}, "a batch of 2 images with overlap"),
     ],
 )
 def test_parameters_out_of_range_are_refused(change, text):

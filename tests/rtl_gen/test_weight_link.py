@@ -28,11 +28,11 @@ CRC = crc32_of_words(WEIGHTS)
 class Bench(plain.Bench):
     """A ``WeightLink`` with a memory of Python besides; ``memory[None]`` is its next address."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, **options):
         super().__init__(seed)
         self.dut = WeightLink(
             weight_words=len(WEIGHTS), address_bits=ADDRESS_BITS, height=H, width=W, channels=C,
-            n_classes=N, digest=plain.DIGEST, timeout=plain.TIMEOUT,
+            n_classes=N, digest=plain.DIGEST, timeout=plain.TIMEOUT, **options,
         )  # fmt: skip
         self.memory, self.next = [0] * (1 << ADDRESS_BITS), None
         self.ready, self.reads = True, 0
@@ -92,6 +92,17 @@ class Bench(plain.Bench):
         return host.parse_check(await self.get(ctx, host.check_request(len(WEIGHTS), CRC, base)))
 
 
+class BatchBench(Bench):
+    """With an engine that takes several images at once."""
+
+    BATCH = plain.BatchBench.BATCH
+    _engine, _logits = plain.BatchBench._engine, plain.BatchBench._logits
+
+    def __init__(self, seed):
+        super().__init__(seed, batch=self.BATCH)
+        self.results = [host.Result(n, 10 + n, (n,) * N) for n in range(self.BATCH)]
+
+
 @pytest.mark.parametrize("base", [0, 5, (1 << ADDRESS_BITS) - len(WEIGHTS)])
 def test_weights_in_chunks_then_images(base):
     bench = Bench(1)
@@ -130,6 +141,22 @@ def test_an_image_before_the_weights_is_refused_and_taken_off_the_line():
 
     bench.run(script)
     assert len(bench.images) == 1 and len(bench.pixels) == H * W
+
+
+def test_a_batch_is_taken_off_the_line_and_answered_whole():
+    bench = BatchBench(8)
+    images = IMAGE * 3
+
+    async def script(ctx):
+        identity = host.parse_identity(await bench.get(ctx, host.request(Command.IDENTIFY)))
+        assert identity == host.Identity(plain.DIGEST, H, W, C, N, len(WEIGHTS), 3)
+        await bench.refused(ctx, host.request(Command.RUN, images), Status.NO_WEIGHTS)
+        assert await bench.load(ctx) == host.Check(True, CRC, CRC)
+        payload = await bench.get(ctx, host.request(Command.RUN, images))
+        assert host.parse_results(payload, 3) == bench.results
+
+    bench.run(script)
+    assert bench.images == [plain.pixels_of(images)]
 
 
 def test_a_wrong_image_is_reported_and_not_used():

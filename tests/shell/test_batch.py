@@ -50,14 +50,6 @@ def test_a_plan_keeps_its_batch(hwbnn, network, small, tmp_path):
     assert "a plan has its own batch" in result.stderr
 
 
-def test_a_bitstream_takes_one_image(hwbnn, network, small, tmp_path):
-    result = hwbnn("compile", network, "--batch", 4, "-o", tmp_path / "bit")
-    assert result.exit_code == 4
-    assert result.stderr.splitlines()[-1].startswith("error: batch 4: ")
-    assert "--stop-after verify" in result.stderr
-    assert not (tmp_path / "bit").exists()
-
-
 def test_builds_are_compared_by_cycles_an_image(hwbnn, network, small, tmp_path):
     one = tmp_path / "one"
     assert hwbnn("compile", network, "--max-luts", 15000, "--stop-after", "plan",
