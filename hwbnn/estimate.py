@@ -107,4 +107,6 @@ def estimate(config: EngineConfig) -> Resources:
     if config.streams:
         ebr += 1  # between the SDRAM and the engine
         comb += STREAM_COMB
+    if config.batch > 1:
+        ebr += 1  # what the host sends while the engine is busy
     return Resources(round(comb), round(ff), ebr, sum(multipliers(config).values()))

@@ -9,6 +9,7 @@ import numpy as np
 
 from rtl_gen.host_link import (
     BATCH_VERSION,
+    CHUNK,
     MAGIC,
     REQUEST_MARK,
     RESPONSE_MARK,
@@ -81,6 +82,16 @@ def checksum(data: bytes) -> int:
 def request(command: Command, payload: bytes = b"") -> bytes:
     """The bytes of one request."""
     return _frame(REQUEST_MARK, command.value, payload)
+
+
+def pieces(frame: bytes, chunk: int = CHUNK) -> list[bytes]:
+    """A request to run several images, as it is to be sent: the first piece, and one more for each
+    ``NEXT`` that the device sends. Its answer begins with another byte.
+
+    A device consumes images while it works on those before; it buffers two chunks.
+    """
+    first = HEADER_BYTES + 2 * chunk
+    return [frame[:first], *(frame[n : n + chunk] for n in range(first, len(frame), chunk))]
 
 
 def write_request(address: int, words: np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from .batch_results import BatchResults
 from .crossing import level, pulse
+from .host_link import CHUNK
 from .leaf import leaf
 from .pll import Pll, PllSetting
 from .sdram.pads import SdramPads
@@ -86,7 +87,9 @@ class BoardTop(wiring.Component):
         in_io = DomainRenamer("io")
         rx, tx, link = UartRx(**rates), UartTx(**rates), self._link
         m.submodules.rx, m.submodules.tx, m.submodules.link = in_io(rx), in_io(tx), in_io(link)
-        from_host = fifo.SyncFIFOBuffered(width=8, depth=16)
+        # between images of a batch the engine may be busy for long
+        depth = 2 * CHUNK if link.batch > 1 else 16
+        from_host = fifo.SyncFIFOBuffered(width=8, depth=depth)
         m.submodules.from_host = in_io(from_host)
         m.d.comb += [rx.i_line.eq(self.uart_rx), self.uart_tx.eq(tx.o_line)]
         wiring.connect(m, rx.o, from_host.w_stream)
@@ -108,7 +111,7 @@ class BoardTop(wiring.Component):
         # results stay until the next batch is done, and addresses for many cycles
         m.d.sync += engine.i_logit_addr.eq(link.o_logit_addr)
         found = engine
-        if hasattr(link, "o_image"):
+        if link.batch > 1:
             m.submodules.results = found = BatchResults(link.batch)
             m.d.sync += found.i_image.eq(link.o_image)
             m.d.comb += [

@@ -15,6 +15,8 @@ RESPONSE_MARK = b"hb"
 MAGIC = b"hwbn"
 VERSION = 1
 BATCH_VERSION = 3  # of devices that take several images at once
+NEXT = 0x06  # such a device says that it has consumed CHUNK bytes more of the images
+CHUNK = 1024  # a power of two
 
 
 class Command(enum.IntEnum):
@@ -59,7 +61,10 @@ class HostLink(wiring.Component):
         by arbitrary pixels until the result is there, then the engine is reset.
     batch : int
         Images of a request, which follow each other; one: any engine without a batch. Not with
-        ``overlap``.
+        ``overlap``. The engine may be busy for long between two images of a batch: the host sends
+        2*chunk bytes at once, which the device must buffer, and chunk more at every NEXT.
+    chunk : int
+        Those bytes, a power of two.
 
     Members
     -------
@@ -85,7 +90,7 @@ class HostLink(wiring.Component):
     """
 
     def __init__(self, *, height, width, channels=3, n_classes, digest, timeout=1 << 22,
-                 overlap=False, batch=1):
+                 overlap=False, batch=1, chunk=CHUNK):
         self._shape = tuple(operator.index(n) for n in (height, width, channels))
         self._n_classes = operator.index(n_classes)
         self._timeout = operator.index(timeout)
@@ -93,6 +98,9 @@ class HostLink(wiring.Component):
         self._batch = operator.index(batch)
         if not 0 < self._batch < 1 << 16 or (self._batch > 1 and self._overlap):
             raise ValueError(f"a batch of {batch} images{' with overlap' if overlap else ''}")
+        self._chunk = operator.index(chunk)
+        if self._chunk < 2 or self._chunk & (self._chunk - 1):
+            raise ValueError(f"chunk must be a power of two above one, not {chunk}")
         if len(digest) != 8:
             raise ValueError(f"Digest must have 8 bytes, not {len(digest)}")
         limits = (("height", 1 << 16), ("width", 1 << 16), ("channels", 1 << 8))
@@ -164,6 +172,9 @@ class HostLink(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         self._found = Signal(48, name="found")  # the result, with overlap
+        # with a batch: bytes of a chunk that are consumed, and how many NEXT are not sent yet
+        self._consumed = Signal(range(self._chunk), name="consumed")
+        self._owed = Signal(2, name="owed")
         m.submodules.crc = crc16 = crc.Processor(CRC16_IBM_3740(data_width=8))
         status, command = Signal(8), Signal(8)
         took = Signal()
@@ -186,6 +197,11 @@ class HostLink(wiring.Component):
             with m.Elif(self.i_done):
                 m.d.sync += done.eq(1)
 
+        if self._batch > 1:
+            m.d.comb += [self.o.valid.eq(self._owed != 0), self.o.payload.eq(NEXT)]
+            with m.If((self._owed != 0) & self.o.ready):
+                m.d.sync += self._owed.eq(self._owed - 1)
+
         with m.FSM():
             self._receive(m, crc16, status, command, took, late)
             if self._overlap:
@@ -194,6 +210,16 @@ class HostLink(wiring.Component):
                 m.next = "respond"
             self._respond(m, crc16, status, command)
         return m
+
+    def _count(self, m, took):
+        """A byte of a batch's images is gone."""
+        if self._batch > 1:
+            with m.If(took):
+                m.d.sync += self._consumed.eq(self._consumed + 1)
+                with m.If(self._consumed == self._chunk - 1):
+                    # the host has two chunks to go on with: at most two are owed
+                    sent = (self._owed != 0) & self.o.ready
+                    m.d.sync += self._owed.eq(self._owed + 1 - sent)
 
     def _receive(self, m, crc16, status, command, took, late):
         """States from waiting for a request to its checksum."""
@@ -239,6 +265,8 @@ class HostLink(wiring.Component):
         with m.State("judge"):
             length = header[8:32]
             m.d.sync += [command.eq(header[:8]), n_pixels.eq(0), n_bytes.eq(0), filling.eq(0)]
+            if self._batch > 1:
+                m.d.sync += self._consumed.eq(0)
             with m.Switch(header[:8]):
                 with m.Case(Command.IDENTIFY):
                     m.next = "crc low"
@@ -264,6 +292,7 @@ class HostLink(wiring.Component):
                 crc16.valid.eq(took),
                 crc16.data.eq(byte),
             ]
+            self._count(m, took)
             with m.If(took):
                 m.d.sync += [pixel.eq(Cat(pixel, byte)[8:]), n_bytes.eq(n_bytes + 1)]
             with m.Elif(late):
@@ -342,9 +371,11 @@ class HostLink(wiring.Component):
                 results.eq(result),
                 in_word.eq(6),
             ]
-            if self._batch > 1:
-                m.d.sync += [self.o_image.eq(self.o_image + 1), n_image_logit.eq(0)]
             m.next = "send header"
+            if self._batch > 1:
+                m.d.sync += [self.o_image.eq(1), n_image_logit.eq(0)]
+                with m.If(self._owed != 0):
+                    m.next = "respond"
         with m.State("send header"):
             m.d.comb += [
                 self.o.valid.eq(1),

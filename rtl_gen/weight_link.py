@@ -103,6 +103,7 @@ class WeightLink(HostLink):
         with m.State("skip"):
             # what nobody wants, taken off the line so that no frame is found in it
             m.d.comb += [self.i.ready.eq(1), crc16.valid.eq(took), crc16.data.eq(byte)]
+            self._count(m, took & (command == Command.RUN))
             with m.If(took):
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 1):

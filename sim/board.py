@@ -12,6 +12,7 @@ from boards import Board
 from hwbnn import tools
 from hwbnn.emit import Emitted, verilog_for_sim
 from hwbnn.errors import ToolError
+from rtl_gen.host_link import NEXT
 from rtl_gen.sdram.pin_timing import PadTiming
 from rtl_gen.sdram.timing import SdramPart
 
@@ -84,7 +85,7 @@ def with_chip(
 def talk(
     sources: Sequence[Path],
     toplevel: str,
-    frames: Sequence[bytes],
+    frames: Sequence[bytes | Sequence[bytes]],
     *,
     board: Board,
     out_dir: Path,
@@ -93,6 +94,7 @@ def talk(
 ) -> list[bytes]:
     """Send ``frames`` one after another through the serial line; return the answer to each.
 
+    A frame in pieces is sent as ``hwbnn.host_protocol.pieces`` says.
     ``images`` is the folder of memory contents (``write_images``); a netlist has its own.
 
     Raises
@@ -105,7 +107,9 @@ def talk(
     rate = baud or board.baud
     (out_dir / "answers.json").unlink(missing_ok=True)
     request = {
-        "frames": [frame.hex() for frame in frames],
+        "frames": [[piece.hex() for piece in ([frame] if isinstance(frame, bytes) else frame)]
+                   for frame in frames],
+        "next": NEXT,
         "bit_ps": round(1e12 / rate),
         "clock_ps": round(1e12 / board.clock_hz),
     }

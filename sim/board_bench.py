@@ -1,7 +1,8 @@
 """The cocotb bench of a whole board: requests in through the serial line, answers out of it.
 
-Runs inside the simulator; ``HWBNN_BOARD`` names a folder with ``requests.json``: the frames as
-hexadecimal text, the bit time and the clock period in picoseconds. Writes ``answers.json``.
+Runs inside the simulator; ``HWBNN_BOARD`` names a folder with ``requests.json``: the frames in
+pieces of hexadecimal text, the byte that asks for another piece, the bit time and the clock
+period in picoseconds. Writes ``answers.json``.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import cocotb
 from cocotb.clock import Clock
+from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, RisingEdge, Timer, with_timeout
 
 HEADER_BYTES = 7
@@ -35,12 +37,23 @@ async def receive_byte(dut, bit_ps):
     return byte
 
 
-async def receive(dut, bit_ps):
-    """One whole frame, by the length in its header."""
+async def send_pieces(dut, pieces, wanted, bit_ps):
+    for n, piece in enumerate(pieces):
+        if n:
+            await wanted.get()
+        await send(dut, bytes.fromhex(piece), bit_ps)
+
+
+async def receive(dut, wanted, more, bit_ps):
+    """One whole frame, by the length in its header; bytes ``more`` before it go to ``wanted``."""
     frame = bytearray()
     size = HEADER_BYTES
     while len(frame) < size:
-        frame.append(await receive_byte(dut, bit_ps))
+        byte = await receive_byte(dut, bit_ps)
+        if not frame and byte == more:
+            wanted.put_nowait(byte)
+            continue
+        frame.append(byte)
         if len(frame) == HEADER_BYTES:
             size += int.from_bytes(frame[3:6], "little") + CRC_BYTES
     return bytes(frame)
@@ -58,9 +71,10 @@ async def board(dut):
         await with_timeout(RisingEdge(dut.led0), 1000 * run["clock_ps"], "ps")
     await Timer(20 * run["clock_ps"], unit="ps")
     answers = []
-    for frame in run["frames"]:
-        waiting = cocotb.start_soon(receive(dut, bit_ps))
-        await send(dut, bytes.fromhex(frame), bit_ps)
+    for pieces in run["frames"]:
+        wanted = Queue()
+        waiting = cocotb.start_soon(receive(dut, wanted, run["next"], bit_ps))
+        await send_pieces(dut, pieces, wanted, bit_ps)
         answers.append((await waiting).hex())
         assert int(dut.led2.value) == 0, "the device lost a byte"
     (folder / "answers.json").write_text(json.dumps(answers))

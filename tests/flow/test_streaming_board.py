@@ -208,15 +208,16 @@ def test_a_machine_that_overlaps_frames_answers_every_image(tmp_path, stream):
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_machine_with_a_batch_answers_its_images_together(tmp_path, stream):
-    network = random_network(np.random.default_rng(8), pointwise=True, multiple=4, size=8,
+    network = random_network(np.random.default_rng(8), pointwise=True, multiple=4, size=16,
                              max_channels=24, max_blocks=2, classes=5)  # fmt: skip
     _folded, graph = lower_to_integers(network.graph)
-    program = derive(graph, Shape(16, 4, 1, 4), stream=stream, batch=[[1, 2], [3, 4]])
+    # one product a lane and cycle: while the first layer runs, more arrives than a port would hold
+    program = derive(graph, Shape(16, 4, 1, 1), stream=stream, batch=[[1, 2], [3, 4]])
     assert program.config.batch == 4 and program.config.streams == stream
     _c, h, w = graph["image"].op.shape
     images = np.random.default_rng(2).integers(0, 256, (2, 4, h, w, 3), dtype=np.uint8)
     design = Design(graph, program, board_memory(BOARD))
-    frames = [*design.upload(), *map(run, images)]
+    frames = [*design.upload(), *(host.pieces(run(batch)) for batch in images)]
     answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
     for batch, answer in zip(images, answers[-2:], strict=True):
         results = host.parse_results(host.parse_response(answer), 4)

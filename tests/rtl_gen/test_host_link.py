@@ -7,7 +7,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hwbnn import host_protocol as host
-from rtl_gen.host_link import Command, HostLink, Status
+from rtl_gen.host_link import NEXT, Command, HostLink, Status
 
 H, W, C, N = 3, 4, 3, 5
 DIGEST = bytes(range(0xA0, 0xA8))
@@ -37,9 +37,9 @@ class Bench:
             await ctx.tick().until(dut.i.ready)
             ctx.set(dut.i.valid, 0)
 
-    async def ask(self, ctx, data, gaps=0.2):
-        """Send ``data``; return the next whole response."""
-        start = len(self.sent)
+    async def ask(self, ctx, data, gaps=0.2, start=None):
+        """Send ``data``; return the next whole response, or that from byte ``start`` on."""
+        start = len(self.sent) if start is None else start
         await self.drive(ctx, data, gaps)
         for _ in range(5000):
             frame = bytes(self.sent[start:])
@@ -136,10 +136,10 @@ class OverlapBench(Bench):
 class BatchBench(Bench):
     """Its engine answers a batch with the results ``results``, one an image."""
 
-    BATCH = 3
+    BATCH, CHUNK = 3, 16
 
     def __init__(self, seed):
-        super().__init__(seed, batch=self.BATCH)
+        super().__init__(seed, batch=self.BATCH, chunk=self.CHUNK)
         self.results = [host.Result(0, 0, (0,) * N)] * self.BATCH
 
     async def _engine(self, ctx):
@@ -159,6 +159,22 @@ class BatchBench(Bench):
             if start:
                 self.images.append(self.pixels[-H * W * self.BATCH :])
                 busy = 20
+
+    async def ask_in_pieces(self, ctx, frame, gaps=0.2):
+        """The answer to a request; what is sent and not yet consumed is never too much."""
+        start, driven = len(self.sent), 0
+        for n, piece in enumerate(host.pieces(frame, self.CHUNK)):
+            while n and len(self.sent) < start + n:
+                await ctx.tick()
+            await self.drive(ctx, piece, gaps)
+            driven += len(piece)
+            told = self.sent[start:].count(NEXT)
+            assert told * self.CHUNK <= driven - host.HEADER_BYTES, "more than it has consumed"
+        n_next = (len(frame) - host.HEADER_BYTES - host.CRC_BYTES) // self.CHUNK
+        while len(self.sent) < start + n_next:
+            await ctx.tick()
+        assert self.sent[start : start + n_next] == bytes([NEXT]) * n_next
+        return await self.ask(ctx, b"", start=start + n_next)
 
     async def _logits(self, ctx):
         late = 0
@@ -251,11 +267,11 @@ def test_images_of_a_batch_are_answered_together():
             for wrong, status in ((images[:size], "BAD_LENGTH"), (images[:-1], "BAD_LENGTH")):
                 with pytest.raises(host.LinkError, match=status):
                     host.parse_response(await bench.ask(ctx, host.request(Command.RUN, wrong)[:7]))
-            broken = host.request(Command.RUN, images)[: 7 + size + 5]
+            broken = host.request(Command.RUN, images)[: 7 + 15]
             with pytest.raises(host.LinkError, match="TIMEOUT"):
                 host.parse_response(await bench.ask(ctx, broken, gaps=0.0))
-            for _ in range(2):
-                answer = await bench.ask(ctx, host.request(Command.RUN, images))
+            for gaps in (0.2, 0.9):
+                answer = await bench.ask_in_pieces(ctx, host.request(Command.RUN, images), gaps)
                 assert host.parse_results(host.parse_response(answer), 3) == bench.results
 
     bench.run(script)
@@ -351,6 +367,7 @@ def test_random_garbage_never_wedges_it():
         ({"height": 4096, "width": 4096}, "less than 2\\*\\*24 bytes"),
         ({"height": 1024, "width": 1024, "batch": 6}, "less than 2\\*\\*24 bytes"),
         ({"batch": 0}, "a batch of 0 images"),
+        ({"chunk": 24}, "a power of two above one, not 24"),
         ({"batch": 2, "overlap": True}, "a batch of 2 images with overlap"),
     ],
 )

@@ -95,11 +95,12 @@ class Bench(plain.Bench):
 class BatchBench(Bench):
     """With an engine that takes several images at once."""
 
-    BATCH = plain.BatchBench.BATCH
+    BATCH, CHUNK = plain.BatchBench.BATCH, plain.BatchBench.CHUNK
     _engine, _logits = plain.BatchBench._engine, plain.BatchBench._logits
+    ask_in_pieces = plain.BatchBench.ask_in_pieces
 
     def __init__(self, seed):
-        super().__init__(seed, batch=self.BATCH)
+        super().__init__(seed, batch=self.BATCH, chunk=self.CHUNK)
         self.results = [host.Result(n, 10 + n, (n,) * N) for n in range(self.BATCH)]
 
 
@@ -150,9 +151,11 @@ def test_a_batch_is_taken_off_the_line_and_answered_whole():
     async def script(ctx):
         identity = host.parse_identity(await bench.get(ctx, host.request(Command.IDENTIFY)))
         assert identity == host.Identity(plain.DIGEST, H, W, C, N, len(WEIGHTS), 3)
-        await bench.refused(ctx, host.request(Command.RUN, images), Status.NO_WEIGHTS)
+        frame = host.request(Command.RUN, images)
+        with pytest.raises(host.LinkError, match="NO_WEIGHTS"):
+            host.parse_response(await bench.ask_in_pieces(ctx, frame))
         assert await bench.load(ctx) == host.Check(True, CRC, CRC)
-        payload = await bench.get(ctx, host.request(Command.RUN, images))
+        payload = host.parse_response(await bench.ask_in_pieces(ctx, frame))
         assert host.parse_results(payload, 3) == bench.results
 
     bench.run(script)
