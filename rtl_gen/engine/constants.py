@@ -114,7 +114,7 @@ class ConstantLoader(wiring.Component):
         A step begins: where its constants lie (in the ring if streamed), and its output groups
         less one.
     i_take : In(1);  o_ready : Out(1)
-        Handshake with the sequencer.
+        Handshake with the sequencer. Ready falls two cycles after a take.
     i_swap : In(LANE_STAGES)
     i_vector, i_other, i_gain, i_mix : In, where the configuration has gains
         As of `LaneConstants`, the first two arrays of P.
@@ -170,7 +170,10 @@ class ConstantLoader(wiring.Component):
             m.d.sync += [address.eq(following), count.eq(count + 1)]
             with m.If(count == n_words - 1 - self._lead):
                 m.d.sync += self.o_ready.eq(1)
-        with m.If(self.i_take):
+        # a take comes from far: from a register
+        took = Signal()
+        m.d.sync += took.eq(self.i_take)
+        with m.If(took):
             m.d.sync += self.o_ready.eq(0)
         with m.FSM():
             with m.State("IDLE"):
@@ -195,8 +198,8 @@ class ConstantLoader(wiring.Component):
                     m.next = "LOAD"
                     with m.If(groups == 0):
                         m.next = "IDLE"
-        with m.If(self.i_take):
-            m.d.sync += hold.eq(self._hold)
+        with m.If(took):
+            m.d.sync += hold.eq(self._hold - 1)
         with m.Elif(hold != 0):
             m.d.sync += hold.eq(hold - 1)
         word = ram.r_data

@@ -103,7 +103,8 @@ class WeightLoader(wiring.Component):
     Members
     -------
     i_take_x, i_take_d : In(1);  o_ready_x, o_ready_d : Out(1)
-        Handshake with the sequencer: a ready tile is taken when its first group issues.
+        Handshake with the sequencer: a ready tile is taken when its first group issues. Ready falls
+        two cycles later, when none is taken.
     o_load_x, o_weights_x, o_load_d, o_weights_d : Out
         Load ports of the arrays.
     i_stream_K, o_read_K : see WeightStream, K of "weights" and "dense_weights"
@@ -117,10 +118,10 @@ class WeightLoader(wiring.Component):
 
     def __init__(self, config: EngineConfig, *, swap_x, swap_d, guard_x, guard_d):
         self._config = config
-        # first read of a tile after the take of the one before it
+        # first read of a tile after the take of the one before it, which comes from far: a register
         self.wait = {
-            "x": max(0, swap_x + guard_x - self.LATENCY - 1),
-            "d": max(0, swap_d + guard_d - self.LATENCY - 1),
+            "x": max(1, swap_x + guard_x - self.LATENCY - 1),
+            "d": max(1, swap_d + guard_d - self.LATENCY - 1),
         }
         # reads that may still be to come when a tile is announced: its swap is that far off
         self.lead = {
@@ -165,8 +166,9 @@ class WeightLoader(wiring.Component):
 
         empty, lead = {}, self.lead
         for kind in "xd":
-            take = getattr(self, f"i_take_{kind}")
-            empty[kind] = self._shadow_empty(m, kind, take, self.wait[kind])
+            take = Signal(name=f"took_{kind}")
+            m.d.sync += take.eq(getattr(self, f"i_take_{kind}"))
+            empty[kind] = self._shadow_empty(m, kind, take, self.wait[kind] - 1)
             with m.If(take):
                 m.d.sync += getattr(self, f"o_ready_{kind}").eq(0)
 

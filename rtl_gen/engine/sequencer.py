@@ -173,6 +173,9 @@ class Sequencer(wiring.Component):
         if config.gains is not None:
             free, not_dense = map_pass | step.from_map, step.stem | step.from_map
             not_image = step.from_x | step.from_map
+        # which weights a step takes, from registers beside this: its own fields are all over the place
+        of_stem, of_dense, of_none, takes_x, takes_d = (
+            Signal(name=n) for n in ("of_stem", "of_dense", "of_none", "takes_x", "takes_d"))
         tile_first = Signal()
         running, go = Signal(), Signal()
         weights_ok = Signal()
@@ -189,16 +192,16 @@ class Sequencer(wiring.Component):
                     m.d.sync += gap.eq(PASS_SWEEP - 1)
         m.d.comb += [
             weights_ok.eq(
-                Mux(step.stem, self.i_ready_s, Mux(step.dense, self.i_ready_d, self.i_ready_x))
-                | free
+                Mux(of_stem, self.i_ready_s, Mux(of_dense, self.i_ready_d, self.i_ready_x))
+                | of_none
             ),
             go.eq(
                 running
                 & (~tile_first | (weights_ok & (~ig_last | self.i_ready_c | map_pass)
                                   & (gap == 0)))
             ),
-            self.o_take_x.eq(go & tile_first & ~step.dense & ~map_pass),
-            self.o_take_d.eq(go & tile_first & step.dense & ~not_dense),
+            self.o_take_x.eq(go & tile_first & takes_x),
+            self.o_take_d.eq(go & tile_first & takes_d),
             self.o_take_c.eq(go & tile_first & ig_last & ~map_pass),
         ]
 
@@ -315,6 +318,11 @@ class Sequencer(wiring.Component):
             with m.State("SETUP"):
                 m.d.comb += self.o_setup.eq(1)
                 m.d.sync += [
+                    of_stem.eq(step.stem),
+                    of_dense.eq(step.dense),
+                    of_none.eq(free),
+                    takes_x.eq(~step.dense & ~map_pass),
+                    takes_d.eq(step.dense & ~not_dense),
                     j.eq(0),
                     y.eq(0),
                     ig.eq(0),
