@@ -173,7 +173,7 @@ class Sequencer(wiring.Component):
         if config.gains is not None:
             free, not_dense = map_pass | step.from_map, step.stem | step.from_map
             not_image = step.from_x | step.from_map
-        # which weights a step takes, from registers beside this: its own fields are all over the place
+        # which weights a step takes, from registers beside this: a step's own are everywhere
         of_stem, of_dense, of_none, takes_x, takes_d = (
             Signal(name=n) for n in ("of_stem", "of_dense", "of_none", "takes_x", "takes_d"))
         tile_first = Signal()

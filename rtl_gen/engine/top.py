@@ -250,9 +250,12 @@ class Engine(wiring.Component):
         xnor, dense = arrays(config)
         m.submodules.xnor = xnor
         m.submodules.dense = dense
-        line = issue[timing.window]
+        # swaps and reads go to far ends of the device: from registers, asked for a cycle before
+        swap_x, swap_d, read_x = (Signal(name=n) for n in ("swap_x", "swap_d", "read_x"))
+        line = issue[timing.window - 1]
+        m.d.sync += swap_x.eq(line.valid & line.tile_first & ~step.dense)
         m.d.comb += [
-            xnor.i_swap.eq(line.valid & line.tile_first & ~step.dense),
+            xnor.i_swap.eq(swap_x),
             xnor.i_load.eq(loader.o_load_x),
             xnor.i_wgt.eq(loader.o_weights_x),
         ]
@@ -266,8 +269,9 @@ class Engine(wiring.Component):
         x_addr = DelayLine(m, seq.o_x_addr, "x_addr")
         slice_ = DelayLine(m, seq.o_slice, "slice")
         early = timing.dense_in - 1 - XMap.READ_LATENCY
+        m.d.sync += read_x.eq(issue[early - 1].valid & step.dense & step.from_x)
         m.d.comb += [
-            xmap.i_read.eq(issue[early].valid & step.dense & step.from_x),
+            xmap.i_read.eq(read_x),
             xmap.i_read_addr.eq(x_addr[early]),
             xmap.i_slice.eq(slice_[early]),
         ]
@@ -276,12 +280,13 @@ class Engine(wiring.Component):
             stored = xmap.o_x[i].as_signed()
             chosen = stored if selected is None else Mux(step.from_x, stored, selected[i])
             m.d.sync += dense_x[i].eq(chosen)
-        line, unweighted = issue[timing.dense_in], step.stem
+        line, unweighted = issue[timing.dense_in - 1], step.stem
         if config.gains is not None:
             unweighted |= step.from_map
+        m.d.sync += swap_d.eq(line.valid & line.tile_first & step.dense & ~unweighted)
         m.d.comb += [
             dense.i_x.eq(dense_x),
-            dense.i_swap.eq(line.valid & line.tile_first & step.dense & ~unweighted),
+            dense.i_swap.eq(swap_d),
             dense.i_load.eq(loader.o_load_d),
             dense.i_weights.eq(loader.o_weights_d),
         ]
