@@ -5,19 +5,24 @@ from rtl_gen.engine.config import EngineConfig
 from .gain_layers import GainLayer
 from .geometry import Geometry
 from .level_pass import LevelPass
+from .order import Piece
 from .placement import Placement
 
 __all__ = ["gain_fields", "level_fields"]
 
 
 def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
-                placement: Placement) -> dict[str, int]:
-    """Fields of ``layer``'s only step beside those of any layer; whole maps of one image."""
+                placement: Placement, piece: Piece) -> dict[str, int]:
+    """Fields of a step of ``layer`` beside those of any layer; maps of one image, whole or by
+    rows."""
     f = {"x_early": int(layer.x_early)}
+    row = piece.y0 * geo.n_x_map  # of maps that wait
     if layer.sums:
         f |= {"sum": 1, "sum_early": int(layer.sum_early),
               "sum_write": placement.x[layer.sums] + layer.at // config.lanes,
               "gsum": config.gsum_shifts.index(layer.sum_op.shift)}
+        if config.sum_depth:
+            f |= {"sum_begins": int(piece.y0 == 0), "sum_ends": int(piece.y1 == geo.height)}
     if layer.weightless:
         f["from_map"] = 1
     if layer.again:
@@ -25,9 +30,10 @@ def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
     if layer.other:
         f |= {"mix": 1, "x_addr": placement.x[layer.source], "x_step": placement.x[layer.other]}
     if layer.gains:
-        f |= {"x_addr": placement.x[layer.gains], "b_addr": placement.branch[layer.source]}
+        f |= {"x_addr": placement.x[layer.gains],
+              "b_addr": placement.branch[layer.source] + row}
     if layer.in_branch:
-        f |= {"b_store": 1, "b_addr": placement.branch[layer.value],
+        f |= {"b_store": 1, "b_addr": placement.branch[layer.value] + row,
               "f_step": geo.height * geo.n_x_map}
     if layer.product:
         shift = config.gains.product_shifts.index(layer.product.shift)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .errors import UnsupportedError
 from .ir import Graph, Node
-from .layers import Layer, check_geometry, grouped_bits, is_stem, ordered
+from .layers import Layer, check_geometry, grouped_bits, is_stem, ordered, stem_pool
 from .level_pass import LevelPass, is_cut, level_pass
 from .ops import int_dynamic as D
 from .ops import int_gain as J
@@ -116,15 +116,20 @@ class _Finder:
 
     def _conv(self, node: Node) -> GainLayer:
         check_geometry(node, self.types)
-        if is_stem(node, self.types):
-            raise UnsupportedError("a 7x7 first convolution before gains of the image has no step "
-                                   "yet", where=node.source or node.name, hint="3x3 ones have")
         if isinstance(node.op, I.Conv2d) and node.op.weight.shape[2] == 1 and node.op.stride == 2:
             raise UnsupportedError("a 1x1 convolution of stride 2 beside gains of the image has no "
                                    "step", where=node.source or node.name)
         affine = self._only(node.name, I.Affine)
         value = self._only(affine.name, I.Saturate).name
-        return self._layer(node, affine.op, node.inputs[0], value)
+        if not is_stem(node, self.types):
+            return self._layer(node, affine.op, node.inputs[0], value)
+        readers = self.consumers[value]
+        pool, value = stem_pool(node, affine.op, readers[0] if len(readers) == 1 else None)
+        layer = self._layer(node, affine.op, node.inputs[0], value, pool=pool)
+        if layer.halved:
+            raise UnsupportedError("a shortcut with half the pixels behind the first max-pool has "
+                                   "no step yet", where=layer.x)
+        return layer
 
     def _mix(self, node: Node) -> GainLayer:
         op = node.op

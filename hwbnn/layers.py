@@ -10,7 +10,7 @@ from .ops import int_ops as I
 from .plain import Plain
 
 __all__ = ["EverySecond", "Layer", "check_geometry", "extract_layers", "graph_input",
-           "grouped_bits", "is_stem", "ordered"]
+           "grouped_bits", "is_stem", "ordered", "stem_pool"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -192,7 +192,7 @@ def _layer(graph: Graph, conv: Node, types, consumers) -> Layer:
         raise UnsupportedError("an affine must be saturated before it is used", where=end)
     value, act, pool = saturate.name, None, None
     if is_stem(conv, types):
-        pool, value = _stem_pool(conv, affine.op, only(value, I.MaxPool2d))
+        pool, value = stem_pool(conv, affine.op, only(value, I.MaxPool2d))
         if residual:
             raise UnsupportedError("the first convolution has a residual", where=conv.name)
     rprelu = only(value, I.RPReLU, I.ShiftRPReLU)
@@ -308,10 +308,12 @@ def _is_flat(conv: Node, types) -> bool:
             and source.shape[1:] == (k, k))
 
 
-def _stem_pool(conv: Node, affine: I.Affine, node: Node | None) -> tuple[I.MaxPool2d, str]:
-    """The max-pool behind a 7x7 convolution: computed before the affine, which must not fall."""
+def stem_pool(conv: Node, affine: I.Affine, node: Node | None) -> tuple[I.MaxPool2d, str]:
+    """The max-pool ``node`` behind a 7x7 convolution and its value's name: it is computed before
+    the affine, which must not fall. Raises UnsupportedError."""
     where = conv.source or conv.name
-    if node is None or (node.op.kernel, node.op.stride, node.op.padding) != (3, 2, 1):
+    if node is None or not isinstance(node.op, I.MaxPool2d) or (
+            node.op.kernel, node.op.stride, node.op.padding) != (3, 2, 1):
         raise UnsupportedError("a 7x7 first convolution without a 3x3 stride 2 max-pool has no "
                                "step yet", where=where)
     if (affine.gain < 0).any():

@@ -143,8 +143,9 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     groups = _groups(step, config)
     result: Words = {}
     if layer.in_branch:
-        result["branch"] = map_words(values[layer.value], place.branch[layer.value], config)[0]
-    if layer.sums:
+        result["branch"] = map_words(values[layer.value][:, y0:y1], place.branch[layer.value],
+                                     config, y0=y0, kept=layer.out_shape[1])[0]
+    if layer.sums and y1 == layer.out_shape[1]:  # its last step's
         result["vectors"] = _vector_words(values[layer.sums], place.x[layer.sums], config, step)
     if layer.stored:
         array, base = values[layer.value][:, y0:y1], place.features[layer.value]

@@ -368,7 +368,7 @@ def _cut(piece: Piece, layer: Layer, config: EngineConfig, rows: Rows,
         if y1 is None:
             geo = geometry(layer, config)
             least = 2 if layer.halved else 1
-            if images > 1 or layer.summed or layer.max_pool:
+            if images > 1 or _whole(layer, config):
                 least = geo.height
             count = f"{images} images x " if images > 1 else ""
             raise DoesNotFit(
@@ -409,10 +409,10 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
         return False
     if geo.n_ig > 1 and images * (y1 - y0) * geo.n_x > config.psum_depth:
         return False
-    if (layer.summed or layer.in_branch) and (y0, y1) != (0, geo.height):
+    if _whole(layer, config) and (y0, y1) != (0, geo.height):
         return False
     if layer.max_pool:
-        return (y0, y1) == (0, geo.height)
+        return True
     if layer.halved:
         if y0 % 2 or (y1 % 2 and y1 != geo.height):
             return False
@@ -429,6 +429,13 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
     if layer.from_x and not _one_turn(y0, y1, rows.x[layer.source]):
         return False
     return True
+
+
+def _whole(layer: Layer, config: EngineConfig) -> bool:
+    """Whether one step makes all of the layer's map."""
+    if layer.max_pool or isinstance(layer.x_op, I.GlobalSum):
+        return True
+    return (layer.summed or layer.in_branch) and not config.sum_depth
 
 
 def _turn(layer: Layer, kept: int) -> int:

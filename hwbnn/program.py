@@ -194,6 +194,9 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
                      if x.halved or x.max_pool), default=1),
         "logits": batches.images * layers[-1].out_shape[0],
     }
+    if config.sum_depth:
+        needed["sums"] = max((ceil_div(x.out_shape[0], config.lanes) for x in layers if x.sums),
+                             default=1)
     return Program(config, layers, input_op, placement, steps, needed, batches, found)
 
 
@@ -377,7 +380,7 @@ def _fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[str, 
     if config.run_time is not None:
         f["x_vector"] = int(layer.in_shape[1:] == (1, 1))
     if config.gains is not None:
-        f |= gain_fields(layer, geo, config, placement)
+        f |= gain_fields(layer, geo, config, placement, piece)
     if config.beside:
         f["f_to"] = placement.memory[layer.value]
         read = layer.residual if "residual" in f else layer.source if layer.from_x else layer.value

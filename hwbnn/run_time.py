@@ -45,14 +45,16 @@ def _gains(layers, fracs: tuple[int, ...]) -> GainConfig:
                                where=next(layer.name for layer in layers if layer.gains))
     shifts = {layer.product.shift for layer in layers if layer.product}
     levels = {layer.levels.bits for layer in layers if layer.levels}
+    # the steps of a 7x7 first convolution make a row each
+    rows = any(layer.stem for layer in layers)
     return GainConfig(shift=fracs[0], product_shifts=tuple(sorted(shifts)), branch_depth=1 << 16,
-                      levels=tuple(sorted(levels)))
+                      levels=tuple(sorted(levels)), sum_depth=1 << 10 if rows else 0)
 
 
 def whole_sums(layers: list[Layer | MapPass], config: EngineConfig) -> int:
     """Words of partial sums of the largest map that one step must make whole."""
-    whole = [layer for layer in layers
-             if layer.max_pool or layer.in_branch or layer.summed and not layer.map_pass]
+    whole = [layer for layer in layers if layer.max_pool or not config.sum_depth and (
+        layer.in_branch or layer.summed and not layer.map_pass)]
     sizes = [geo.height * geo.n_x for layer in whole
              for geo in [geometry(layer, config)] if geo.n_ig > 1]
     return max(sizes, default=0)

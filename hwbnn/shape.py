@@ -267,7 +267,8 @@ def _fit(layers: list[Layer], wide: EngineConfig, input_op, order: dict) -> Prog
         depth, gains = max(MIN_DEPTH, needed["vectors"]), config.gains
         if gains is not None:
             waiting = max(MIN_DEPTH, needed["branch"])
-            gains = dataclasses.replace(gains, branch_depth=waiting)
+            sums = max(MIN_DEPTH, needed["sums"]) if gains.sum_depth else 0
+            gains = dataclasses.replace(gains, branch_depth=waiting, sum_depth=sums)
         run_time = dataclasses.replace(config.run_time, vector_depth=depth, gains=gains)
         if run_time.unit is not None:
             sizes = {field: max(least, needed[name])
@@ -433,6 +434,8 @@ def _available(config: EngineConfig, memory: str) -> int:
         return getattr(config.run_time.unit, UNIT_DEPTHS[memory][0])
     if memory == "vectors":
         return config.run_time.vector_depth
+    if memory == "sums":
+        return config.sum_depth
     return config.gains.branch_depth if memory == "branch" else getattr(config, DEPTHS[memory])
 
 

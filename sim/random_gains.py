@@ -10,34 +10,39 @@ from hwbnn.ops import float_ops as F
 
 from .random_network import RandomNetwork
 
-__all__ = ["random_gains"]
+__all__ = ["Builder", "random_gains"]
 
 
 def random_gains(rng: np.random.Generator, *, size: int | None = None, max_channels: int = 24,
                  max_units: int = 4, pointwise: bool = False, step: int = 1,
-                 levels: bool = False) -> RandomNetwork:
+                 levels: bool = False, imagenet: bool = False) -> RandomNetwork:
     """Draw a network: first convolution, units, head.
 
     A unit is a 3x3 or, with ``pointwise``, a 1x1 binary convolution; it may multiply by its
     shortcut, mix the sums of that or of its input, halve the map by a mean or a real 1x1
     convolution, or be one of two on one map, whose results are put behind one another. Channels
     are multiples of ``step``. With ``levels`` quantisers whose range each image decides stand
-    before some dense layers and real 1x1 convolutions.
+    before some dense layers and real 1x1 convolutions. With ``imagenet`` the first convolution is
+    7x7 stride 2 with a 3x3 stride 2 max-pool; ``size`` is that of the map behind them.
     """
-    builder = _Builder(rng, max_channels, pointwise, step, levels)
-    builder.stem(size or 2 * int(rng.integers(2, 5)))
+    builder = Builder(rng, max_channels, pointwise, step, levels)
+    first = builder.imagenet_stem if imagenet else builder.stem
+    first(size or 2 * int(rng.integers(2, 5)))
     for _ in range(int(rng.integers(1, max_units + 1))):
         builder.unit()
     return builder.head()
 
 
-class _Builder:
+class Builder:
+    """A network under way: `stem` or `imagenet_stem`, then units, then `head`."""
+
     def __init__(self, rng, max_channels, pointwise, step, levels):
         self.rng, self.max_channels, self.pointwise, self.step = rng, max_channels, pointwise, step
         self.quantised = levels
         self.nodes: list[Node] = []
         self.features: set[str] = set()
         self.means: dict[str, str] = {}
+        self.kinds: list[str] | None = None  # of the next unit, where they are limited
 
     def add(self, op, *inputs, name=None) -> str:
         name = name or f"n{len(self.nodes)}"
@@ -67,6 +72,15 @@ class _Builder:
         x = self.add(F.FConv2d(rng.normal(0, 0.3, (self.c, 3, 3, 3)), stride, 1), image)
         self.x = self.norm(x, self.c, 2.0)
 
+    def imagenet_stem(self, size):
+        rng = self.rng
+        self.c, self.h, self.w = self.channels(), size, size
+        image = self.add(F.FInput((3, 4 * size, 4 * size), rng.uniform(0.3, 0.6, 3),
+                                  rng.uniform(0.2, 0.3, 3)), name="image")
+        x = self.add(F.FConv2d(rng.normal(0, 0.15, (self.c, 3, 7, 7)), 2, 3), image)
+        self.x = self.add(F.FMaxPool2d(3, 2, 1), self.norm(x, self.c, 2.0))
+        self.kinds = ["sum", "product"]  # what halves the map has no step right behind the max-pool
+
     def levels(self, x, what) -> str:
         """``x``, or its levels between values of the image; its magnitude is about 1."""
         rng = self.rng
@@ -89,7 +103,8 @@ class _Builder:
             kinds += ["real"] * 4 * self.quantised  # the one with levels of a map
         if 2 * self.c <= 2 * self.max_channels:
             kinds.append("two")
-        kind = str(rng.choice(kinds))
+        kind = str(rng.choice(self.kinds or kinds))
+        self.kinds = None
         self.features.add(kind)
         if kind == "two":
             parts = [self.branch(self.kernel(), 1, self.c, False, False) for _ in range(2)]

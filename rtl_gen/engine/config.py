@@ -226,6 +226,11 @@ class EngineConfig:
         return self.gains.levels if self.gains is not None else ()
 
     @property
+    def sum_depth(self) -> int:
+        """Words of channel sums that wait between the steps of a map; 0 where none do."""
+        return self.gains.sum_depth if self.gains is not None else 0
+
+    @property
     def thresholds(self) -> bool:
         """Whether activation bits are made at thresholds of each image, from stored maps."""
         return self.run_time is not None and self.run_time.gains is None

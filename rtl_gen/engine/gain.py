@@ -228,6 +228,8 @@ def join_vectors(m, config: EngineConfig, step, stored, early, constants, xmap):
         xmap.i_sum_addr.eq(step.sum_write),
         xmap.i_sum_x.eq(Mux(step.sum_early, early, stored)),
     ]
+    if config.sum_depth:
+        m.d.comb += [xmap.i_sum_begins.eq(step.sum_begins), xmap.i_sum_ends.eq(step.sum_ends)]
     for lane in range(config.lanes):
         constant = constants.o_active[lane][config.second_field]
         m.d.comb += xmap.i_gains[lane].eq(Value.cast(constant))

@@ -2,9 +2,10 @@
 
 import dataclasses
 
-__all__ = ["GAIN_BITS", "SPAN_BITS", "GainConfig"]
+__all__ = ["GAIN_BITS", "SPAN_BITS", "SUM_BITS", "GainConfig"]
 
 GAIN_BITS = 18  # of a scaled gain: a factor of a multiplier
+SUM_BITS = 20  # of a channel sum beyond a value's: maps of up to 2**20 pixels
 SPAN_BITS = 16  # of the distance between the least and the largest value of a range of levels
 
 
@@ -23,12 +24,16 @@ class GainConfig:
     levels : tuple of int
         Bits of the levels that a step selects from, where maps and vectors are brought to levels
         between their least and largest value; empty where none is.
+    sum_depth : int
+        Words of the memory in which channel sums wait between the steps that make a map, a group
+        of lanes each; 0 where each step makes all of its map.
     """
 
     shift: int = 16
     product_shifts: tuple[int, ...] = ()
     branch_depth: int = 64
     levels: tuple[int, ...] = ()
+    sum_depth: int = 0
 
     def __post_init__(self):
         if self.shift < 1 or min(self.product_shifts, default=0) < 0:
@@ -37,6 +42,8 @@ class GainConfig:
             raise ValueError(f"maps that wait need words, not {self.branch_depth}")
         if any(not 1 <= bits < SPAN_BITS for bits in self.levels):
             raise ValueError(f"levels of {self.levels} bits")
+        if self.sum_depth < 0 or self.sum_depth == 1:
+            raise ValueError(f"channel sums that wait need 2 words or more, not {self.sum_depth}")
 
     def fields(self, address_bits: int, lanes: int, feature_bits: int) -> dict[str, int]:
         """What a step has beside the fields of steps without gains: name -> bits.
@@ -58,6 +65,11 @@ class GainConfig:
             fields |= {
                 "product": 1,  # results are multiplied by the residual, not added to it
                 "product_shift": max(1, (shifts - 1).bit_length()),
+            }
+        if self.sum_depth:
+            fields |= {
+                "sum_begins": 1,  # the step makes the first rows of a map that is summed
+                "sum_ends": 1,  # and the last ones
             }
         if self.levels:
             fields |= {

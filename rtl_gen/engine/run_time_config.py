@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .gain_config import GAIN_BITS, GainConfig
+from .gain_config import GAIN_BITS, SUM_BITS, GainConfig
 
 __all__ = ["RunTimeConfig", "ThresholdConfig"]
 
@@ -101,4 +101,6 @@ class RunTimeConfig:
         }
         if self.gains is not None:
             result["branch"] = (lanes * pixels * feature_bits, self.gains.branch_depth)
+            if self.gains.sum_depth:
+                result["sums"] = (lanes * (feature_bits + SUM_BITS), self.gains.sum_depth)
         return result

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .common import AddressWalker, DelayLine, Ram
 from .config import EngineConfig
-from .gain_config import GAIN_BITS
+from .gain_config import GAIN_BITS, SUM_BITS
 from .lane import saturate
 from .sigmoid import SigmoidUnit
 
@@ -43,6 +43,8 @@ class XMap(wiring.Component):
     i_sum, i_sum_addr, i_sum_x, i_gains : In, with gains
         Channel sums of values of their own are stored beside what the mode says; constants of the
         lanes that make gains of sigmoids.
+    i_sum_begins, i_sum_ends : In, where sums go on over several steps
+        The step makes the first rows of the map that is summed, the last ones.
     i_level_en, i_level_addr, i_level : In, where vectors come to levels
         Write a word of the vector memory while no step does.
     o_sum_en, o_sum_addr, o_sum : Out, with a threshold unit
@@ -85,6 +87,8 @@ class XMap(wiring.Component):
                 "i_sum_x": In(data.ArrayLayout(signed(f), p * t)),
                 "i_gains": In(data.ArrayLayout(signed(GAIN_BITS), p)),
             }
+        if config.sum_depth:
+            run_time |= {"i_sum_begins": In(1), "i_sum_ends": In(1)}
         if config.levels:
             vector = data.ArrayLayout(signed(f), p)
             run_time |= {"i_level_en": In(1), "i_level_addr": In(address), "i_level": In(vector)}
@@ -398,6 +402,10 @@ class XMap(wiring.Component):
             last2.eq(last1),
             last3.eq(last2),
         ]
+        begins, carried = 1, None
+        if config.sum_depth:
+            begins = self.i_sum_begins
+            carried, to_store = self._sums_between_steps(m, valid1 & first1, last2)
         half = Signal(max(config.gsum_shifts) + 1)
         with m.Switch(self.i_gsum):
             for i, shift in enumerate(config.gsum_shifts):
@@ -413,19 +421,25 @@ class XMap(wiring.Component):
             group = Signal(signed(f + t - 1 if t > 1 else f), name=f"group{lane}",
                            reset_less=True)
             m.d.sync += group.eq(sum(parts[1:], parts[0]))
-            total = Signal(signed(f + 20), name=f"total{lane}", reset_less=True)
+            total = Signal(signed(f + SUM_BITS), name=f"total{lane}", reset_less=True)
+            before = Mux(first1, 0, total)
+            if carried is not None:
+                waiting = Signal(signed(f + SUM_BITS), name=f"waiting{lane}", reset_less=True)
+                m.d.sync += waiting.eq(Mux(begins, 0, carried[lane]))
+                m.d.comb += to_store[lane].eq(total)
+                before = Mux(first1, waiting, total)
             with m.If(valid1):
-                m.d.sync += total.eq(Mux(first1, 0, total) + group)
-            rounded = Signal(signed(f + 21), name=f"rounded{lane}", reset_less=True)
+                m.d.sync += total.eq(before + group)
+            rounded = Signal(signed(f + SUM_BITS + 1), name=f"rounded{lane}", reset_less=True)
             m.d.sync += rounded.eq(total + half)
-            shifted = Signal(signed(f + 21), name=f"shifted{lane}")
+            shifted = Signal(signed(f + SUM_BITS + 1), name=f"shifted{lane}")
             with m.Switch(self.i_gsum):
                 for i, shift in enumerate(config.gsum_shifts):
                     with m.Case(i):
                         m.d.comb += shifted.eq(rounded >> shift)
             m.d.sync += result[lane * t].eq(saturate(m, shifted, f, f"sum{lane}"))
         valid = Signal()
-        m.d.sync += valid.eq(last3)
+        m.d.sync += valid.eq(last3 & self.i_sum_ends if config.sum_depth else last3)
         if config.batch == 1:
             return result, valid, 1
         plane_start = Signal()  # no sum of this output group has been stored yet
@@ -436,3 +450,33 @@ class XMap(wiring.Component):
         with m.Elif(valid):
             m.d.sync += plane_start.eq(0)
         return result, valid, plane_start
+
+    def _sums_between_steps(self, m, taken, complete):
+        """Channel sums that the steps of a map hand on to each other: (those before this step,
+        those behind it), of the group of lanes that is summed.
+
+        ``taken`` is a group's first cycle in the sum, ``complete`` the one in which its sum over
+        the step is there. Groups follow each other 4 cycles apart at least, so that the next one's
+        sum is read meanwhile.
+        """
+        config = self._config
+        width, depth = config.memories()["sums"]
+        m.submodules.sums = ram = Ram(name="sums", width=width, depth=depth, registered=True)
+        group, here = Signal(range(depth)), Signal(range(depth))
+        read = Signal()
+        m.d.sync += read.eq(self.i_setup | taken)
+        with m.If(taken):
+            m.d.sync += [group.eq(group + 1), here.eq(group)]
+        with m.If(self.i_setup):
+            m.d.sync += group.eq(0)
+        values = data.ArrayLayout(signed(config.feature_bits + SUM_BITS), config.lanes)
+        before, behind = Signal(values), Signal(values)
+        m.d.comb += [
+            ram.r_en.eq(read),
+            ram.r_addr.eq(group),
+            before.eq(ram.r_data),
+            ram.w_en.eq(complete),
+            ram.w_addr.eq(here),
+            ram.w_data.eq(behind),
+        ]
+        return before, behind

@@ -18,7 +18,7 @@ from hwbnn.schedule import schedule
 from hwbnn.shape import Shape, derive, general_purpose, on_machine
 from rtl_gen.engine.gain_config import GainConfig
 from rtl_gen.engine.run_time_config import RunTimeConfig
-from sim.random_gains import random_gains
+from sim.random_gains import Builder, random_gains
 
 
 def drawn(*features, step=4, pointwise=True, levels=False):
@@ -125,6 +125,32 @@ def test_refused_by_name():
     mix = next(n for n in graph if isinstance(n.op, J.Mix))
     with pytest.raises(UnsupportedError, match=f"{mix.name}: must be followed by one Saturate"):
         extract(with_reader(mix.name, I.Saturate(16)))
+
+
+def behind_7x7(kind):
+    """A 7x7 first convolution with its max-pool, and one unit."""
+    rng = np.random.default_rng(1)
+    builder = Builder(rng, 8, False, 4, False)
+    builder.imagenet_stem(8)
+    builder.kinds = [kind]
+    builder.unit()
+    network = builder.head()
+    images = rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    return lower_to_integers(network.graph, images, Numeric(image_weight_bits=8))[1]
+
+
+def test_sums_that_several_steps_make():
+    made = derive(behind_7x7("sum"), Shape(8, 4, 1, 4))
+    rows = [s for s in made.steps if s.layer.stem]
+    height = rows[0].layer.out_shape[1]
+    assert [(s.y0, s.y1) for s in rows] == [(y, y + 1) for y in range(height)]
+    assert [s.fields["sum_begins"] for s in rows] == [1] + [0] * (height - 1)
+    assert [s.fields["sum_ends"] for s in rows] == [0] * (height - 1) + [1]
+    whole = [s for s in made.steps if s.layer.sums and not s.layer.stem]
+    assert whole and all(s.fields["sum_begins"] == s.fields["sum_ends"] == 1 for s in whole)
+    assert derive(drawn("sum"), Shape(8, 4, 1, 4)).config.sum_depth == 0  # nobody pays for it
+    with pytest.raises(UnsupportedError, match="half the pixels behind the first max-pool"):
+        derive(behind_7x7("halved sum"), Shape(8, 4, 1, 4))
 
 
 LEVELS = ("levels of a map", "levels of a mix", "levels of hidden values", "levels of sums")
