@@ -40,6 +40,9 @@ STREAM_COMB = 1000.0  # SDRAM controller, weight stream
 # yosys counts the units
 GAIN_COMB, GAIN_FF, PRODUCT_COMB, PRODUCT_FF = 170.0, 130, 215.0, 45
 SCALE_COMB, SCALE_FF = 140.0, 300
+# of a unit that moves maps off chip, and of each bit of its words: counts of its registers and
+# multiplexers, not measured
+MOVE_COMB, MOVE_FF, MOVE_COMB_BIT, MOVE_FF_BIT = 300.0, 200, 4.0, 3
 # of a unit that brings maps to levels, and of each lane and pixel of its words: yosys' counts of 4
 # and 8 lanes are 1,240 and 1,685 LUT4, 238 and 301 CCU2C, 1,313 and 1,850 flip-flops
 LEVELS_COMB, LEVELS_FF, LEVEL_COMB, LEVEL_FF = 1150.0, 780, 143.0, 134
@@ -91,6 +94,9 @@ def estimate(config: EngineConfig) -> Resources:
         products = lanes * bool(config.gains.product_shifts)
         comb += GAIN_COMB * lanes + PRODUCT_COMB * products + SCALE_COMB
         ff += GAIN_FF * lanes + PRODUCT_FF * products + SCALE_FF
+    if config.moves:
+        comb += MOVE_COMB + MOVE_COMB_BIT * lanes * config.feature_bits
+        ff += MOVE_FF + MOVE_FF_BIT * lanes * config.feature_bits
     if config.levels:
         comb += LEVELS_COMB + LEVEL_COMB * lanes
         ff += LEVELS_FF + LEVEL_FF * lanes

@@ -18,32 +18,38 @@ from rtl_gen.sdram.pin_timing import Margins, best_phase, pin_margins
 from rtl_gen.sdram.timing import PARTS, SDRAM_32MB, SdramPart
 
 from .errors import DoesNotFit, UnsupportedError
-from .pack import segment_sizes
 from .program import Program
+from .stream_parts import step_words
 
 __all__ = ["BoardMemory", "board_memory", "stream_length", "weight_source"]
 
 
 def stream_length(program: Program) -> int:
     """16-bit words of a frame's weight stream, headers included."""
-    parts = program.config.stream_parts
-    return sum(1 + count * parts[kind] for _step, kind, count in segment_sizes(program))
+    return sum(step_words(step, program.config) for step in program.steps)
 
 
 class _Shifted:
     """A read stream in the engine's cycles, which begin ``START_DELAY`` after its start."""
 
     def __init__(self, stream: ReadStream):
-        self._take = stream.take
+        self._stream, self._take = stream, stream.take
 
     def take(self, earliest: int, count: int) -> int:
         return self._take(earliest + START_DELAY, count) - START_DELAY
+
+    def take_before(self, earliest: int, wanted: int) -> int | None:
+        at = self._stream.take_before(earliest + START_DELAY, wanted + START_DELAY)
+        return None if at is None else at - START_DELAY
+
+    def move(self, wanted: int, first: int, count: int, *, write: bool) -> int:
+        return self._stream.move(wanted + START_DELAY, first, count, write=write) - START_DELAY
 
 
 def weight_source(program: Program, part: SdramPart = SDRAM_32MB, read_delay: int = 0):
     """The memory's side of the schedule: ``take(earliest, count)`` in engine cycles."""
     return _Shifted(ReadStream(memory_schedule(part, read_delay), words=stream_length(program),
-                               fifo_depth=FIFO_DEPTH))
+                               fifo_depth=FIFO_DEPTH, column_bits=part.column_bits))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +98,7 @@ def board_memory(board: Board, n_words: int = 0) -> BoardMemory:
                                where=board.name, hint="take a plan with all weights on chip")
     part = known[0]
     if n_words > part.n_words:
-        raise DoesNotFit(f"{n_words:,} words of weights, the SDRAM has {part.n_words:,}",
+        raise DoesNotFit(f"{n_words:,} words of weights and maps, the SDRAM has {part.n_words:,}",
                          where=board.name)
     fastest = fastest_setting(board.clock_hz, FASTEST_HZ)
     steps = fastest.late_steps

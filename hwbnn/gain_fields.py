@@ -16,7 +16,9 @@ def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
     """Fields of a step of ``layer`` beside those of any layer; maps of one image, whole or by
     rows."""
     f = {"x_early": int(layer.x_early)}
-    row = piece.y0 * geo.n_x_map  # of maps that wait
+    waits = layer.source if layer.gains else layer.value
+    kept = placement.rows.features.get(waits, geo.height)
+    row = piece.y0 % kept * geo.n_x_map  # of a map that waits
     if layer.sums:
         f |= {"sum": 1, "sum_early": int(layer.sum_early),
               "sum_write": placement.x[layer.sums] + layer.at // config.lanes,
@@ -34,7 +36,7 @@ def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
               "b_addr": placement.branch[layer.source] + row}
     if layer.in_branch:
         f |= {"b_store": 1, "b_addr": placement.branch[layer.value] + row,
-              "f_step": geo.height * geo.n_x_map}
+              "f_step": kept * geo.n_x_map}
     if layer.product:
         shift = config.gains.product_shifts.index(layer.product.shift)
         f |= {"residual": 0, "product": 1, "product_shift": shift}

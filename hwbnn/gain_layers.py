@@ -13,7 +13,7 @@ from .ops import int_gain as J
 from .ops import int_ops as I
 from .ops.int_levels import MinMax
 
-__all__ = ["GainLayer", "extract_gain_layers", "has_gains"]
+__all__ = ["GainLayer", "computed_twice", "extract_gain_layers", "has_gains"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class GainLayer(Layer):
     again: bool = False
     at: int = 0
     of: int = 0
+    remakes: "GainLayer | None" = None
+    serves: "GainLayer | None" = None
 
     @property
     def weightless(self) -> bool:
@@ -49,7 +51,7 @@ class GainLayer(Layer):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        more = (self.gains, self.other)
+        more = (self.gains, self.other, *(self.remakes.reads if self.remakes else ()))
         return (*super().reads, *(name for name in more if name))
 
     @property
@@ -62,7 +64,27 @@ class GainLayer(Layer):
 
     @property
     def macs(self) -> int:
-        return 0 if self.weightless else super().macs
+        return 0 if self.weightless or self.serves else super().macs
+
+
+def computed_twice(layers: list[GainLayer], height: int) -> list[GainLayer]:
+    """The layers with convolutions whose results wait for gains, in maps of ``height`` rows,
+    computed twice: first for the channel sums alone, then, by rows, for the layer that applies the
+    gains."""
+    found = {layer.value: layer for layer in layers
+             if layer.in_branch and layer.binary and layer.sums and not layer.bits
+             and layer.out_shape[1] == height}
+    sums, result = {}, []
+    for layer in layers:
+        if layer is found.get(layer.value):
+            layer = sums[layer.value] = dataclasses.replace(
+                layer, in_branch=False, product=None, residual=None, residual_channels=0)
+        elif layer.gains and layer.source in sums:
+            first = sums[layer.source]
+            again = dataclasses.replace(found[layer.source], sums=None, sum_op=None, serves=first)
+            layer = dataclasses.replace(layer, remakes=again)
+        result.append(layer)
+    return result
 
 
 def has_gains(graph: Graph) -> bool:

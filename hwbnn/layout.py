@@ -136,6 +136,8 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     golden values (C,H,W)."""
     config, place, layer = program.config, program.placement, step.layer
     y0, y1, kept = step.y0, step.y1, program.placement.rows
+    if layer.moves:
+        return _moved_words(program, step, values)
 
     def first(name: str) -> int:
         return kept.row(name, image, y0, layer.out_shape[1])
@@ -144,7 +146,7 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     result: Words = {}
     if layer.in_branch:
         result["branch"] = map_words(values[layer.value][:, y0:y1], place.branch[layer.value],
-                                     config, y0=y0, kept=layer.out_shape[1])[0]
+                                     config, y0=y0, kept=kept.features[layer.value])[0]
     if layer.sums and y1 == layer.out_shape[1]:  # its last step's
         result["vectors"] = _vector_words(values[layer.sums], place.x[layer.sums], config, step)
     if layer.stored:
@@ -161,6 +163,19 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     if layer.x and not reads_stored(layer, config):
         _dense_input(result, program, step, _dense_value(layer, values), image)
     return _by_parity(result) if config.pass_words == 2 else result
+
+
+def _moved_words(program: Program, step: Step, values: dict[str, np.ndarray]) -> Words:
+    """The rows on chip that a step moves: those that have come, or that are still there."""
+    place, move = program.placement, step.layer
+    name, part = move.source, move.part
+    branch = name in place.branch
+    base = place.branch[name] if branch else place.residual(name)
+    feature = branch or name in place.features
+    kept = place.rows.features[name] if feature else place.rows.x[name]
+    words = map_words(values[name][:, step.y0:step.y1], base, program.config, y0=step.y0,
+                      kept=kept, groups=range(part.first, part.first + part.groups))[0]
+    return {"branch" if branch else "features": words}
 
 
 def _by_parity(found: Words) -> Words:
@@ -268,6 +283,8 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
     config, place, layer = program.config, program.placement, step.layer
     p, t, f = config.lanes, config.pixels, config.feature_bits
     _c, h, w = layer.out_shape
+    if layer.moves:
+        return f"{layer.name} word {address} of {memory}, bit {bit}"
     if memory.startswith("bits") and layer.grouped:
         row, slots, _planes = bit_plane(layer, place.rows.bits[layer.bits], config)
         plane, rest = divmod(address - place.bits[layer.bits][1], slots * row)
@@ -287,9 +304,11 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
     if memory == "vectors":
         return _vector_value(program, layer, address, bit)
     if memory == "branch":
-        plane, rest = divmod(address - place.branch[layer.value], h * ceil_div(w, t))
+        kept = place.rows.features[layer.value]
+        plane, rest = divmod(address - place.branch[layer.value], kept * ceil_div(w, t))
         lane, pixel = divmod(bit // f, t)
         y, j = divmod(rest, ceil_div(w, t))
+        y = _latest(y, kept, step.y0)
         return f"{layer.value} channel {plane * p + lane} pixel ({y}, {j * t + pixel})"
     lane, pixel = divmod(bit // f, t)
     bank, banks, y0 = 0, 1, step.y0

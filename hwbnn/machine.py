@@ -10,12 +10,13 @@ from .ir import Graph
 from .program import Program
 from .shape import Shape, derive
 
-__all__ = ["Plan", "excess", "excess_text", "make"]
+__all__ = ["RECIPE", "Plan", "excess", "excess_text", "make"]
 
 # how a machine is derived from its shape (hwbnn.shape.derive), with what a plan may leave out
 RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "halvings": 1, "resident": None,
           "deep": 0, "logic_pairs": 0, "stream": False, "overlap": None, "batch": None,
-          "beside": None, "ahead": False, "wide": False, "signed_sums": False}
+          "beside": None, "ahead": False, "wide": False, "signed_sums": False,
+          "off_chip": 0, "off_rows": 0, "off_again": None}
 PLAN_KEYS = {"shape", *RECIPE}
 
 

@@ -14,6 +14,7 @@ from .batches import Batches
 from .errors import DoesNotFit, UserError
 from .geometry import ceil_div, geometry, x_rows
 from .layers import Layer
+from .off_chip import OffChip
 from .ops import int_ops as I
 
 __all__ = ["Bands", "Piece", "Rows", "depth_first", "image_rows", "kept_rows", "pieces"]
@@ -220,9 +221,15 @@ def _coarse(layers: list[Layer], bands: Bands) -> Iterator[Piece]:
         yield Piece(i, 0, layers[i].issued[0])
 
 
-def kept_rows(layers: list[Layer], bands: Bands, batches: Batches) -> Rows:
-    """The fewest rows of every map with which the order works."""
+def kept_rows(layers: list[Layer], bands: Bands, batches: Batches,
+              off: OffChip | None = None) -> Rows:
+    """The fewest rows of every map with which the order works; of those off chip, a band."""
     rows = _image_rows_kept(layers, bands)
+    if off is not None and off.height:
+        off.kept(layers, rows.features, rows.x)
+        first = layers[0]
+        if first.from_image and first.value in off.names(first):
+            rows = dataclasses.replace(rows, image=_band_image(first, off.rows, rows.image))
     rows.images.update(batches.tall(layers))
     for layer in layers:
         height = layer.out_shape[1]
@@ -298,6 +305,16 @@ def _image_rows_kept(layers: list[Layer], bands: Bands) -> Rows:
             rows.x[name] = min(rows.x[name], need)
     _align(layers, rows, chain)
     return rows
+
+
+def _band_image(first: Layer, band: int, whole: int) -> int:
+    """Rows of the image kept where the first layer makes so many rows at a time: what they read,
+    and what comes for the next ones meanwhile."""
+    stride, height = first.conv.op.stride, first.out_shape[1]
+    spans = [need - old for y in range(0, height, band)
+             for old, need in [image_rows(first, y, min(height, y + band))]]
+    span = max(spans) + band * stride
+    return min(whole, ceil_div(span, ROW_BANKS) * ROW_BANKS)
 
 
 def image_rows(layer: Layer, y0: int, y1: int) -> tuple[int, int]:
@@ -421,6 +438,12 @@ def _allowed(layer: Layer, y0: int, y1: int, config: EngineConfig, rows: Rows,
     elif layer.x and layer.x_op is None and not _one_turn(y0, y1, rows.x[layer.x]):
         return False
     if layer.stored and not _one_turn(y0, y1, rows.features[layer.value]):
+        return False
+    if layer.in_branch and not _one_turn(y0, y1, rows.features[layer.value]):
+        return False
+    if layer.remakes and not _allowed(layer.remakes, y0, y1, config, rows, images):
+        return False
+    if layer.gains and not _one_turn(y0, y1, rows.features[layer.source]):
         return False
     if layer.residual and not _one_turn(y0, y1, rows.kept(layer.residual)):
         return False

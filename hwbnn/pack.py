@@ -22,6 +22,7 @@ from .layers import Layer
 from .program import Program, Step
 from .run_time import sigmoid_words
 from .stem_pack import pack_stem
+from .stream_parts import step_segments
 
 __all__ = ["Segment", "border_constants", "in_memory", "in_stream", "layer_constants", "pack",
            "program_text", "segment_sizes", "segments", "stream_words"]
@@ -76,20 +77,9 @@ class Segment:
 
 
 def segment_sizes(program: Program) -> list[tuple[Step, str, int]]:
-    """(step, kind, words) of every segment of the weight stream: for every streamed step, by output
-    group, constants and tiles. A step that covers only some rows of a layer has its layer's weights
-    again."""
-    config = program.config
-    result = []
-    for step in program.steps:
-        if not step.streamed:
-            continue
-        group = [(step, "constants", config.lanes * config.const_words)]
-        if not step.layer.weightless:
-            kind = "weights" if step.layer.binary else "dense_weights"
-            group.append((step, kind, step.n_ig * config.lanes))
-        result += group * step.n_og
-    return result
+    """(step, kind, words) of every segment of the weight stream."""
+    return [(step, *segment) for step in program.steps
+            for segment in step_segments(step, program.config)]
 
 
 def segments(program: Program) -> list[Segment]:

@@ -113,7 +113,7 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
     bits, needed["bits"] = _bits(layers, config, rows, phases, last_use)
     branch = {}
     if config.gains is not None:
-        branch, needed["branch"] = _branch(layers, config, phases, last_use)
+        branch, needed["branch"] = _branch(layers, config, rows, phases, last_use)
     return Placement(features, bits, x, rows, needed, branch=branch)
 
 
@@ -148,14 +148,15 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
     return regions
 
 
-def _branch(layers, config, phases, last_use) -> tuple[dict[str, int], int]:
+def _branch(layers, config, rows, phases, last_use) -> tuple[dict[str, int], int]:
     """Maps that wait for gains."""
     regions = []
     for i, layer in enumerate(layers):
-        if layer.in_branch:
-            geo = geometry(layer, config)
-            regions.append(Region(layer.value, geo.n_og * geo.height * geo.n_x_map,
-                                  phases.live(i, last_use[layer.value])))
+        maker = layer if layer.in_branch else layer.remakes
+        if maker:
+            geo, name = geometry(maker, config), maker.value
+            regions.append(Region(name, geo.n_og * rows.features[name] * geo.n_x_map,
+                                  phases.live(i, last_use[name])))
     return first_fit(regions)
 
 

@@ -14,11 +14,16 @@ class Plain:
     ``gains`` names the vector that multiplies the map ``source``; ``other`` the vector that is
     mixed with ``source``. ``second`` holds lane constants for mixed vectors and for gains.
     ``levels`` is the quantiser that a pass over a map is, whose range each image decides.
+    ``moves`` says that it moves rows of a map to or from off-chip memory, for another layer.
+    ``remakes`` is the convolution that is computed again, by rows, for a layer that applies gains;
+    ``serves`` the layer for whose sake such a one, or a move, is there.
     ``at`` is the first channel of its results in a map of ``joint`` channels.
     """
 
     sums = sum_op = product = gains = other = second = levels = None
     sum_early = x_early = in_branch = weightless = again = False
+    moves = False
+    remakes = serves = None
     at = 0
 
     @property

@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 import itertools
+import json
 from collections.abc import Callable
 
 from .batches import stages_of
 from .errors import DoesNotFit, UserError
 from .extract import extract
 from .ir import Graph
-from .machine import Plan, excess, excess_text, make
+from .machine import RECIPE, Plan, excess, excess_text, make
 from .order import depth_first
 from .plan_batch import fitting_levels
+from .plan_off_chip import off_chip_machines
 from .schedule import schedule
 from .shape import Shape
 
@@ -41,7 +43,7 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
             if len(found) == FINALISTS and not target_fps:
                 break  # shapes come fastest first
         elif nearest is None or _size(over) < _size(nearest):
-            nearest = over
+            nearest, closest = over, candidate
     if not found:
         if nearest is None:
             raise DoesNotFit("no machine shape works for this network", where=board.name)
@@ -49,6 +51,8 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
         if "ebr" in nearest and candidate.config.feature_bits > 9:
             narrower = min(12, candidate.config.feature_bits - 1)
             hint = f"narrower maps need fewer block RAMs: try --feature-bits {narrower}"
+        if closest.recipe["off_chip"]:
+            hint = f"its cycles: --plan with {_shown(closest)}"
         raise DoesNotFit(*excess_text(nearest, board), hint=hint)
     best, tried = None, []
     for made in found:
@@ -101,6 +105,9 @@ def _candidates(graph: Graph, board, luts: int):
                             break
     if not fits and not stem and prefix:
         yield from _deeper(graph, board, luts, layers)
+    if not fits:
+        yield from off_chip_machines(layers, board, functools.partial(_fitting, graph, board),
+                                     lambda made: not excess(made.estimate, board.budget, luts))
 
 
 def _deeper(graph: Graph, board, luts: int, layers):
@@ -184,6 +191,11 @@ def _fitting(graph, board, shape: Shape, **recipe) -> Plan | None:
     except (DoesNotFit, UserError):
         return None
     return made
+
+
+def _shown(made: Plan) -> str:
+    """A plan's keys that are not what they are without."""
+    return json.dumps({k: v for k, v in made.to_json().items() if k == "shape" or v != RECIPE[k]})
 
 
 def _size(over: dict[str, int]) -> float:

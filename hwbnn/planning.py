@@ -12,6 +12,7 @@ from .ebr import ebr_blocks
 from .errors import DoesNotFit, HwbnnError, StaleError, UserError
 from .ir import Graph
 from .multipliers import multipliers, uses
+from .plan_off_chip import off_chip_text
 from .program import Program
 
 __all__ = ["choose", "claims", "describe", "load"]
@@ -80,8 +81,9 @@ def load(path: Path, graph: Graph):
                          hint="run 'hwbnn compile' with the same -o") from error
 
 
-def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
-    """Facts of the stage: board, machine, steps with their predicted cycles, estimates."""
+def describe(chosen, predicted, board, assumed_mhz: float, layers) -> dict:
+    """Facts of the stage: board, machine, steps with their predicted cycles, estimates. ``layers``
+    are the network's as extracted."""
     config, program = chosen.config, chosen.program
     words = _step_words(program)
     steps = []
@@ -89,7 +91,8 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
         entry = dataclasses.asdict(cycles)
         channels, _h, w = step.layer.out_shape
         entry["shape"] = [channels, min(step.y1 - step.y0, step.layer.out_shape[1]), w]
-        entry["index"] = program.layers.index(step.layer)
+        layer = step.layer.serves or step.layer
+        entry["index"] = program.layers.index(layer)
         entry["layer"], entry["layer_shape"] = step.layer.name, list(step.layer.out_shape)
         entry["memory"] = words[step.name]
         steps.append(entry)
@@ -100,7 +103,8 @@ def describe(chosen, predicted, board, assumed_mhz: float) -> dict:
         "machine": {
             "shape": (f"S={config.channels_in} P={config.lanes} T={config.pixels} "
                       f"K={config.dense_inputs}"),
-            "text": _machine_text(config) + _batch_text(program),
+            "text": (_machine_text(config) + _batch_text(program)
+                     + off_chip_text(program, chosen.recipe, layers)),
             "memories": [
                 {"name": name, "width": width, "depth": depth, "ebr": _blocks(width, depth)}
                 for name, (width, depth) in config.memories().items()

@@ -6,6 +6,7 @@ import itertools
 from rtl_gen.engine.config import COORDINATE_BITS, POINT_WORDS, ROW_BANKS, EngineConfig
 from rtl_gen.engine.timing import Timing
 from rtl_gen.engine.xmap import XMode
+from rtl_gen.sdram.timing import BURST
 
 from .batches import Batches
 from .beside import Halves, halves
@@ -23,12 +24,15 @@ from .geometry import (
     x_rows,
 )
 from .layers import Layer
+from .moves import Move, OffChipMaps, move_fields
+from .off_chip import OffChip
 from .ops import int_dynamic as J
 from .ops import int_ops as I
 from .order import Bands, Piece, image_rows, kept_rows, pieces
 from .overlap import interleave, split
 from .place_beside import place_beside
 from .placement import Phases, Placement, place, reads_stored
+from .stream_parts import step_words
 
 __all__ = ["Program", "Step", "program"]
 
@@ -69,6 +73,8 @@ class Step:
     @property
     def kind(self) -> str:
         """Which unit computes it: binary, dense, its adders (signed), stem, or none of them."""
+        if self.layer.moves:
+            return "move"
         if self.layer.levels:
             return "levels"
         if self.layer.map_pass:
@@ -87,7 +93,8 @@ class Step:
         if self.batch < self.of_images:
             last = self.image + self.batch - 1
             images = f"[image {self.image}" + (f" to {last}]" if self.batch > 1 else "]")
-        return self.layer.name + rows + part + images
+        again = " again" if self.layer.serves and not self.layer.moves else ""
+        return self.layer.name + again + rows + part + images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,6 +102,7 @@ class Program:
     """Steps in order, with the placement they refer to and the words the tables take.
 
     A turn computes ``batches.images`` images. ``entries`` are the threshold unit's program.
+    ``off_chip_words`` are the 16-bit words of off-chip memory that weights and maps take.
     """
 
     config: EngineConfig
@@ -105,11 +113,13 @@ class Program:
     needed: dict[str, int]
     batches: Batches
     entries: list[Entry] = dataclasses.field(default_factory=list)
+    off_chip_words: int = 0
 
 
 def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput, *,
             band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
-            overlap: int | None = None, batch=None, beside: int | None = None) -> Program:
+            overlap: int | None = None, batch=None, beside: int | None = None,
+            off_chip: int = 0, off_rows: int = 0, off_again=None) -> Program:
     """Steps of all layers; with ``band`` the leading ones depth-first, so many rows at a time.
 
     ``halvings`` says how deep they go (see `depth_first`), ``resident`` how many of them keep their
@@ -118,7 +128,9 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     With ``overlap`` the layers from that one on run between the leading ones of the next frame.
     With ``batch``, pairs (layer number, images), layers run for several images at once from those
     on (see `Batches`). With ``beside`` the first so many steps are the front of a frame, that runs
-    between the rest of the frame before (see `hwbnn.beside`).
+    between the rest of the frame before (see `hwbnn.beside`). With ``off_chip`` maps of so many
+    rows or more lie in off-chip memory, ``off_rows`` rows of each on chip at a time, but what
+    waits for gains in maps of ``off_again`` rows, some numbers, is computed twice.
     Raises DoesNotFit where one cannot be cut to the machine's buffers.
     """
     bands = Bands.of(layers, band, halvings, resident, deep)
@@ -132,7 +144,12 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if overlap is not None and batches.images > 1:
         raise DoesNotFit("frames of a batch do not overlap", where="plan",
                          hint="choose a batch or overlap")
-    rows = kept_rows(layers, bands, batches)
+    off = OffChip.of(layers, off_chip, off_rows, off_again)
+    layers = off.layers(layers)
+    if off.height and (overlap is not None or beside is not None or batches.images > 1 or prefix):
+        raise DoesNotFit("maps off chip are moved for one frame and one layer at a time",
+                         where="plan, off_chip", hint="plan without bands, overlap and batch")
+    rows = kept_rows(layers, bands, batches, off)
     phases = Phases(prefix, overlap, len(layers), batches)
     split_at = None
     if beside is not None:
@@ -155,6 +172,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         tables[kind] += words
     steps: list[Step] = []
     psum = 2
+    maps = OffChipMaps(layers, config, off, phases)
     for piece in _ordered(layers, config, rows, bands, overlap, batches, split_at):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
@@ -168,11 +186,20 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
             per_group = config.lanes * config.const_words
             fields["const_addr"] = addresses["constants"] + piece.g0 * per_group
         load = _load(layer, geo, config, addresses, piece, streamed[piece.layer])
+        steps += [_move(*move, config, placement) for move in maps.before(piece)]
+        if layer.remakes:
+            addresses = base[layers.index(layer.remakes.serves)]
+            steps.append(_again(layer.remakes, piece, config, placement, input_op, addresses))
+            psum = max(psum, steps[-1].groups if steps[-1].n_ig > 1 else 2)
         lag = phases.lag(piece.layer) if split_at is None else split_at.half(piece.layer)
         steps.append(Step(layer, piece.y0, piece.y1, piece.images, piece.g1 - piece.g0, geo.n_ig,
                           groups, fields, load, piece.g0, geo.n_og, lag,
                           piece.image, batches.images))
-    found = []
+        steps += [_move(*move, config, placement) for move in maps.after(piece)]
+    found, weights = [], ceil_div(sum(step_words(step, config) for step in steps), BURST)
+    for step in steps:
+        if step.layer.moves:
+            step.fields["move_base"] += weights
     if split_at is not None:
         found, unit_needs = entries(layers, config, placement, split_at)
         tables |= unit_needs
@@ -197,7 +224,27 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     if config.sum_depth:
         needed["sums"] = max((ceil_div(x.out_shape[0], config.lanes) for x in layers if x.sums),
                              default=1)
-    return Program(config, layers, input_op, placement, steps, needed, batches, found)
+    return Program(config, layers, input_op, placement, steps, needed, batches, found,
+                   BURST * (weights + maps.bursts))
+
+
+def _again(layer: Layer, piece: Piece, config: EngineConfig, placement: Placement, input_op,
+           addresses: dict[str, int]) -> Step:
+    """A step that computes rows of a convolution again, for the layer of ``piece``."""
+    geo = geometry(layer, config)
+    piece = dataclasses.replace(piece, g0=0, g1=geo.n_og)
+    fields = _fields(layer, geo, config, placement, input_op, piece) | {"const_streamed": 1}
+    load = _load(layer, geo, config, addresses, piece, True)
+    return Step(layer, piece.y0, piece.y1, 1, geo.n_og, geo.n_ig,
+                (piece.y1 - piece.y0) * geo.n_x, fields, load, 0, geo.n_og)
+
+
+def _move(move: Move, rows: Piece, config: EngineConfig, placement: Placement) -> Step:
+    """A step that moves rows of a map off chip."""
+    fields = move_fields(move, rows.y0, rows.y1, config, placement)
+    groups = (rows.y1 - rows.y0) * move.part.words
+    count = move.part.groups
+    return Step(move, rows.y0, rows.y1, 1, count, 1, groups, fields, None, move.part.first, count)
 
 
 def _mark(steps: list[Step], split_at: Halves, layers, config: EngineConfig) -> None:

@@ -15,8 +15,9 @@ from .ops.int_dynamic import Sigmoid
 __all__ = ["run_time_config", "sigmoid_words", "whole_sums"]
 
 
-def run_time_config(layers: list[Layer | MapPass]) -> RunTimeConfig | None:
-    """Widest parameters that the network needs; None where all thresholds are constants."""
+def run_time_config(layers: list[Layer | MapPass], *, moves: bool = False) -> RunTimeConfig | None:
+    """Widest parameters that the network needs; None where all thresholds are constants. With
+    ``moves`` maps lie off chip."""
     passes = [layer for layer in layers if layer.map_pass and layer.thresholds]
     gains = [layer for layer in layers if layer.gains]
     if not passes and not gains:
@@ -36,19 +37,20 @@ def run_time_config(layers: list[Layer | MapPass]) -> RunTimeConfig | None:
     fracs = tuple(sorted({op.frac for op in tables.values()}))
     return RunTimeConfig(tie=ties.pop(), vector_depth=1 << 12, entries=len(first.table),
                          shift=first.shift, fracs=fracs,
-                         gains=_gains(layers, fracs) if gains else None)
+                         gains=_gains(layers, fracs, moves) if gains else None)
 
 
-def _gains(layers, fracs: tuple[int, ...]) -> GainConfig:
+def _gains(layers, fracs: tuple[int, ...], moves: bool) -> GainConfig:
     if len(fracs) > 1:
         raise UnsupportedError("gains at two positions have no step",
                                where=next(layer.name for layer in layers if layer.gains))
     shifts = {layer.product.shift for layer in layers if layer.product}
     levels = {layer.levels.bits for layer in layers if layer.levels}
-    # the steps of a 7x7 first convolution make a row each
-    rows = any(layer.stem for layer in layers)
+    # the steps of a 7x7 first convolution make a row each, those of a map off chip some rows
+    rows = moves or any(layer.stem for layer in layers)
     return GainConfig(shift=fracs[0], product_shifts=tuple(sorted(shifts)), branch_depth=1 << 16,
-                      levels=tuple(sorted(levels)), sum_depth=1 << 10 if rows else 0)
+                      levels=tuple(sorted(levels)), sum_depth=1 << 10 if rows else 0,
+                      moves=moves)
 
 
 def whole_sums(layers: list[Layer | MapPass], config: EngineConfig) -> int:

@@ -4,6 +4,7 @@ Three of them meet: the sequencer, the weight loader and the constant loader. Th
 below are those of rtl_gen/engine; simulation must give the same numbers.
 """
 
+import collections
 import dataclasses
 
 from rtl_gen.engine.config import STREAM_KINDS
@@ -11,6 +12,7 @@ from rtl_gen.engine.first_config import FirstConfig, FirstTimes
 from rtl_gen.engine.first_conv import first_latency
 from rtl_gen.engine.image_model import ImageTimes
 from rtl_gen.engine.loader import WeightLoader
+from rtl_gen.engine.moves import ASKS, SETTLE
 from rtl_gen.engine.sequencer import PASS_SWEEP
 from rtl_gen.engine.stem_model import StemTimes
 from rtl_gen.engine.threshold_sequencer import entry_words
@@ -93,8 +95,10 @@ class _Stream:
         config = program.config
         self.take = source.take
         self.parts, self.rings = config.stream_parts, config.rings
+        self.source = source
         self.order = [(kind, count) for _step, kind, count in segment_sizes(program)]
         self.at, self.left = 0, 0  # segment, memory words of it still to come
+        self.before: int | None = None  # 16-bit words of the next memory word but its last
         self.last = -1  # cycle in which the last 16-bit word came
         self.arrived = {kind: [] for kind in STREAM_KINDS}  # first cycle in which each is usable
         self.read = {kind: [] for kind in STREAM_KINDS}  # cycle in which each was read
@@ -111,27 +115,64 @@ class _Stream:
         """``count`` words are read one a cycle from cycle ``first`` on."""
         self.read[kind].extend(range(first, first + count))
 
-    def _next_word(self) -> None:
+    def there(self, kind: str, count: int) -> bool:
+        """Whether ``count`` words that were not read have arrived by what is known so far."""
+        return len(self.arrived[kind]) >= len(self.read[kind]) + count
+
+    def _begin(self) -> None:
+        """The next memory word, if the one before is complete."""
+        if self.before is not None:
+            return
         header = 0
         if self.left == 0:
             self.kind, self.left = self.order[self.at]
             self.at = (self.at + 1) % len(self.order)
             header = 1
-        kind = self.kind
-        # the last part waits for room: the word a ring's length earlier must have been read
-        earlier = len(self.arrived[kind]) - self.rings[kind]
-        if earlier >= len(self.read[kind]):
+        self.before = header + self.parts[self.kind] - 1
+
+    def _room(self) -> int | None:
+        """When the last part may come: the word a ring's length earlier must have been read. None
+        where it was not yet."""
+        earlier = len(self.arrived[self.kind]) - self.rings[self.kind]
+        if earlier >= len(self.read[self.kind]):
+            return None
+        return self.read[self.kind][earlier] + 2 if earlier >= 0 else 0
+
+    def _end(self) -> None:
+        self.arrived[self.kind].append(self.last + WeightStream.LATENCY)
+        self.left -= 1
+        self.before = None
+
+    def _next_word(self) -> None:
+        self._begin()
+        kind, before, room = self.kind, self.before, self._room()
+        if room is None:
             raise ValueError(f"the ring of {self.rings[kind]} {kind} words stops the weight stream")
-        room = self.read[kind][earlier] + 2 if earlier >= 0 else 0
-        before = header + self.parts[kind] - 1
         if room <= self.last + 1:  # it need not wait, so all come at once
             self.last = self.take(0, before + 1)
         else:
             if before:
                 self.take(0, before)
             self.last = self.take(room, 1)
-        self.arrived[kind].append(self.last + WeightStream.LATENCY)
-        self.left -= 1
+        self._end()
+
+    def word_before(self, wanted: int) -> bool:
+        """Take the next memory word, unless it needs a burst that a move asked for from cycle
+        ``wanted`` on comes before, or a word that is read later."""
+        self._begin()
+        while self.before:
+            if self.source.take_before(0, wanted) is None:
+                return False
+            self.before -= 1
+        room = self._room()
+        if room is None:
+            return False
+        at = self.source.take_before(room, wanted)
+        if at is None:
+            return False
+        self.last = at
+        self._end()
+        return True
 
 
 class _Weights:
@@ -154,9 +195,29 @@ class _Weights:
         self.left = 0  # its tiles still to load
         self.state_at = 0  # cycle in which FETCH (left == 0) or EMPTY begins
         self.code_at = 0
+        self.loaded = collections.deque()  # (kind, from when on it may be taken) of tiles ahead
 
     def next_ready(self) -> int:
         """Load the next tile; the cycle from which the sequencer may take it."""
+        if self.loaded:
+            self.taking, ready = self.loaded.popleft()
+            return ready
+        self._fetch()
+        self.taking = self.kind
+        return self._tile()
+
+    def load_ahead(self) -> bool:
+        """Load the next tile if its words are there and its shadow registers are free."""
+        self._fetch()
+        memory = "weights" if self.kind == "x" else "dense_weights"
+        if any(kind == self.kind for kind, _ready in self.loaded) or (
+                self.streamed and not self.stream.there(memory, self.lanes)):
+            return False
+        self.loaded.append((self.kind, self._tile()))
+        return True
+
+    def _fetch(self) -> None:
+        """The entry of the next tile, if it is a step's first."""
         if self.left == 0:
             step = self.steps[self.entry]
             self.kind = "d" if step.load["dense"] else "x"
@@ -165,6 +226,8 @@ class _Weights:
             self.state_at += 3
             self.code_at = self.state_at + (self.codes + 1 if step.load["codebook"] else 0)
             self.entry = (self.entry + 1) % len(self.steps)
+
+    def _tile(self) -> int:
         first = max(self.state_at, self.code_at, self.empty[self.kind])
         if self.streamed:
             memory = "weights" if self.kind == "x" else "dense_weights"
@@ -175,7 +238,7 @@ class _Weights:
         return first + self.lanes - self.lead[self.kind]
 
     def taken(self, at: int) -> None:
-        self.empty[self.kind] = at + self.wait[self.kind] + 1
+        self.empty[self.taking] = at + self.wait[self.taking] + 1
 
 
 class _Stem:
@@ -335,7 +398,9 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                 free = taken if image else free
             following_ready = taken + 3 + config.step_words
             loader = stem if step.layer.stem else weights if step.load else _Nothing
-            if step.layer.levels:
+            if step.layer.moves:
+                end, wait = _move(step, taken + 1, weights, stream), 0
+            elif step.layer.levels:
                 end, wait = taken + 1 + level_pass_cycles(step.layer, config), 0
             else:
                 end, wait = _run_step(step, taken, loader, constants)
@@ -359,6 +424,18 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
         turns.append(steps)
     latencies = [at - starts[frame // batch] for frame, at in enumerate(done)]
     return Schedule(turns[complete - 1], latencies, starts, scan, batch, unit.done if unit else [])
+
+
+def _move(step: Step, start: int, weights: _Weights, stream: _Stream) -> int:
+    """The cycle in which a step that moves rows is over: the unit starts in cycle ``start``. Words
+    of the weight stream come first, until they fill all that waits for them."""
+    wanted = start + ASKS
+    while stream.word_before(wanted) or weights.load_ahead():
+        pass
+    fields = step.fields
+    moved = stream.source.move(wanted, fields["move_base"], fields["move_bursts"],
+                               write=bool(fields["move_write"]))
+    return moved + SETTLE
 
 
 def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
@@ -386,7 +463,7 @@ def _run_step(step: Step, taken: int, weights: _Weights, constants: _Constants):
 
 def _drain(step: Step, timing: Timing) -> int:
     """Cycles behind a step's last issue."""
-    if step.layer.levels:
+    if step.layer.levels or step.layer.moves:
         return 0
     if step.layer.map_pass:
         return timing.drains[0]
@@ -411,8 +488,12 @@ def _capacity(step: Step, config) -> int:
 def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> StepCycles:
     compute = step.groups * step.n_og * step.n_ig
     layer = step.layer
+    if layer.moves:  # a word in so many cycles
+        compute *= config.lanes * config.pixels
     share = step.batch * (step.y1 - step.y0) / layer.issued[0] * step.n_og / step.of_og
-    if layer.map_pass or layer.weightless or (
+    if layer.moves:
+        bound = "SDRAM"
+    elif layer.map_pass or layer.weightless or (
             config.run_time is not None and layer.vector and layer.from_x):
         bound = "barrier"
     elif wait * 10 > cycles:

@@ -64,7 +64,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            band: int = 0, halvings: int = 1, resident: int | None = None, deep: int = 0,
            logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
            batch=None, beside: int | None = None, ahead: bool = False,
-           wide: bool = False, signed_sums: bool = False) -> Program:
+           wide: bool = False, signed_sums: bool = False, off_chip: int = 0,
+           off_rows: int = 0, off_again=None) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -79,7 +80,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     (see `hwbnn.program.program`). With ``beside`` so many steps are the front of a frame, and a
     unit beside the array makes the bits (see `hwbnn.beside`). With ``ahead`` a first 3x3
     convolution has a unit of its own, with ``wide`` a pass takes two words a cycle. With
-    ``signed_sums`` 1x1 layers of ±1 weights are computed by adders (see `has_signed_sums`).
+    ``signed_sums`` 1x1 layers of ±1 weights are computed by adders (see `has_signed_sums`). With
+    ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`).
     """
     layers = extract(graph)
     types = graph.types()
@@ -87,7 +89,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         layers[0] = _ahead(layers[0], beside)
     stem = _stem(layers, shape, graph_input(graph).op, logic_pairs,
                  types[layers[0].conv.name].range.width)
-    run_time = run_time_config(layers)
+    run_time = run_time_config(layers, moves=bool(off_chip))
     bands = Bands.of(layers, band, halvings, resident, deep)
     if beside is not None:
         run_time = _with_unit(layers, run_time, shape, stream, 1 + wide)
@@ -126,7 +128,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     if run_time is not None:
         wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
     order = {"band": band, "halvings": halvings, "resident": resident, "deep": deep,
-             "overlap": overlap, "batch": batch, "beside": beside}
+             "overlap": overlap, "batch": batch, "beside": beside, "off_chip": off_chip,
+             "off_rows": off_rows, "off_again": off_again}
     fitted = _fit(layers, wide, graph_input(graph).op, order)
     if not stream:
         return fitted
@@ -439,10 +442,10 @@ def _available(config: EngineConfig, memory: str) -> int:
     return config.gains.branch_depth if memory == "branch" else getattr(config, DEPTHS[memory])
 
 
-def on_machine(graph: Graph, config: EngineConfig, batch=None,
-               beside: int | None = None) -> Program:
-    """The program of ``graph`` for an engine that exists already, with ``batch`` and ``beside`` as
-    of `derive`.
+def on_machine(graph: Graph, config: EngineConfig, batch=None, beside: int | None = None,
+               **off_chip) -> Program:
+    """The program of ``graph`` for an engine that exists already, with ``batch``, ``beside`` and
+    ``off_chip``, ``off_rows`` and ``off_again`` as of `derive`.
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
@@ -475,7 +478,9 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None,
         missing = set(needs[name]) - set(getattr(config, name))
         if missing:
             raise DoesNotFit(f"needs {name} {sorted(missing)}, which the engine does not offer")
-    result = program(layers, config, graph_input(graph).op, batch=batch, beside=beside)
+    if off_chip.get("off_chip") and not config.moves:
+        raise DoesNotFit("the engine cannot move maps off chip", where=layers[0].name)
+    result = program(layers, config, graph_input(graph).op, batch=batch, beside=beside, **off_chip)
     if result.batches.images > config.batch:
         raise DoesNotFit(f"a batch of {result.batches.images} images, the engine takes "
                          f"{config.batch}")

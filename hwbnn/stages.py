@@ -185,6 +185,7 @@ def plan(run):
     """Choose the machine, place everything in it, predict every cycle."""
     from . import planning
     from .build import get_board
+    from .extract import extract
     from .pack import program_text
     from .schedule import schedule
 
@@ -195,7 +196,8 @@ def plan(run):
     predicted = schedule(chosen.program)
     write_text(folder / "plan.json", json.dumps(chosen.to_json(), indent=1) + "\n")
     write_text(folder / "program.txt", program_text(chosen.program))
-    facts = planning.describe(chosen, predicted, board, run.options.freq or DEFAULT_MHZ)
+    facts = planning.describe(chosen, predicted, board, run.options.freq or DEFAULT_MHZ,
+                              extract(graph))
     facts["claim"] = planning.claims(graph, chosen)
     return [folder / "plan.json", folder / "program.txt"], facts
 
@@ -368,7 +370,8 @@ class _Streamed:
                             where=f"--freq {setting.out_mhz:g}")
         self.digest = weight_image.identity(graph.digest(), chosen.to_json())
         self.image = weight_image.image_of(chosen.program, self.digest)
-        self.memory = board_memory(board, len(self.image.words))
+        self.memory = board_memory(board, max(len(self.image.words),
+                                              chosen.program.off_chip_words))
         self.engine = self.memory.accelerator(chosen.config)
         self.path = run.folder / weight_image.FILE
         weight_image.write(self.path, self.image)

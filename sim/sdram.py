@@ -84,7 +84,10 @@ class SdramBench:
     def _bench(self) -> str:
         n = len(self._controllers)
         text = BENCH.replace("N_CONTROLLERS", str(n)).replace("N_CHIPS", str(len(self._chips)))
-        text += "".join(CONTROLLER.replace("NUMBER", str(k)) for k in range(n))
+        controllers = {id(s.controller): s.controller for s in self._setups.values()}
+        for k, controller in enumerate(controllers.values()):
+            moves, none = (MOVES, "") if controller.moves else ("", NO_MOVES)
+            text += (CONTROLLER + none).replace("MOVES", moves).replace("NUMBER", str(k))
         for k, chip in enumerate(self._chips):
             settings = ", ".join(f".{name}({value})" for name, value in chip)
             text += CHIP_INSTANCE.replace("NUMBER", str(k)).replace("SETTINGS", settings)
@@ -97,8 +100,10 @@ class SdramBench:
 
         Lines of the script: ``ready`` waits for the end of power-up; ``read base words`` and
         ``write base`` start; ``put word gap`` writes a word after ``gap`` cycles without one;
-        ``take count gap`` takes words, each after ``gap`` cycles without ready; ``idle cycles``.
-        ``contents`` are the chip's words from address 0 on.
+        ``take count gap`` takes words, each after ``gap`` cycles without ready; ``idle cycles``;
+        ``move write base bursts`` moves a sequence of words to the memory, or words from it, and
+        ``moved`` has (kind, cycle, word) of them: V a word read, M the end. ``contents`` are the
+        chip's words from address 0 on.
 
         Raises
         ------
@@ -124,12 +129,15 @@ class SdramBench:
             tools.run(program, arguments, cwd=folder, log=folder / "simulation.log")
             lines = (folder / "words.txt").read_text().splitlines()
         starts, words = [], []
+        self.moved: list[tuple[str, int, int]] = []
         for line in lines:
             kind, cycle, word = line.split()
             if kind == "S":
                 starts.append(int(cycle))
-            else:
+            elif kind == "W":
                 words.append((int(cycle), int(word)))
+            else:
+                self.moved.append((kind, int(cycle), int(word)))
         return starts, words
 
 
@@ -165,7 +173,11 @@ module bench;
     reg clk = 0, inverted = 0;
     integer controller = 0, chip = 0, delay = 0;
     integer cycle = 0, idle_for = 0;
-    reg start = 0, write_start = 0, take = 0, put = 0;
+    reg start = 0, write_start = 0, take = 0, put = 0, move = 0, move_write = 0;
+    reg [31:0] move_base = 0, move_bursts = 0;
+    reg [15:0] move_word = 1;  // what is moved to the memory: a sequence
+    wire [N_CONTROLLERS-1:0] moveds, move_nexts, move_valids;
+    wire [15:0] move_words [0:N_CONTROLLERS-1];
     reg [31:0] base = 0, words = 0;
     reg [15:0] word = 0;
     wire [N_CONTROLLERS-1:0] valids, put_readies, readies;
@@ -185,6 +197,10 @@ module bench;
     wire [15:0] arriving = delay == 0 ? from_chip : late;
 
     always #5000 clk = ~clk;
+    always @(posedge clk)
+        if (move_nexts[controller]) move_word <= move_word * 16'd25173 + 16'd13849;
+    always @(negedge clk) if (move_valids[controller])
+        $fwrite(log, "V %0d %0d\n", cycle, move_words[controller]);
     always @(posedge clk) begin
         cycle <= cycle + 1;
         idle_for <= (take && !valid) || (put && !put_ready) ? idle_for + 1 : 0;
@@ -230,6 +246,14 @@ module bench;
                     @(negedge clk); take = 0;
                 end
             end
+            "move": begin
+                void'($fscanf(script, "%d %d %d", move_write, move_base, move_bursts));
+                $fwrite(log, "S %0d 0\n", cycle);
+                move = 1;
+                while (!moveds[controller]) @(negedge clk);
+                $fwrite(log, "M %0d 0\n", cycle);
+                @(negedge clk); move = 0;
+            end
             "idle": begin
                 void'($fscanf(script, "%d", n));
                 repeat (n) @(negedge clk);
@@ -248,12 +272,19 @@ CONTROLLER = """
         .o__valid(valids[NUMBER]), .o__ready(take), .o__payload(payloads[NUMBER]),
         .i_write_start(write_start), .i_write_base(base), .i_write__valid(put),
         .i_write__payload(word), .i_write__ready(put_readies[NUMBER]), .o_ready(readies[NUMBER]),
-        .o_cke(pins_NUMBER[38]), .o_cs_n(pins_NUMBER[37]), .o_ras_n(pins_NUMBER[36]),
+        MOVES.o_cke(pins_NUMBER[38]), .o_cs_n(pins_NUMBER[37]), .o_ras_n(pins_NUMBER[36]),
         .o_cas_n(pins_NUMBER[35]), .o_we_n(pins_NUMBER[34]), .o_ba(pins_NUMBER[33:32]),
         .o_a(pins_NUMBER[31:19]), .o_dqm(pins_NUMBER[18:17]), .o_dq(pins_NUMBER[16:1]),
         .o_dq_en(pins_NUMBER[0]), .i_dq(arriving)
     );
     assign pins[NUMBER] = pins_NUMBER;
+"""
+MOVES = """.i_move(move), .i_move_write(move_write), .i_move_base(move_base),
+        .i_move_bursts(move_bursts), .i_move_data(move_word), .o_move_next(move_nexts[NUMBER]),
+        .o_move_valid(move_valids[NUMBER]), .o_move_data(move_words[NUMBER]),
+        .o_moved(moveds[NUMBER]),
+        """
+NO_MOVES = """    assign {moveds[NUMBER], move_nexts[NUMBER], move_valids[NUMBER]} = 3'b000;
 """
 CHIP_INSTANCE = """
     wire chip_clk_NUMBER = (clk ^ inverted) && chip == NUMBER;

@@ -9,6 +9,7 @@ from ..sdram.read_check import ReadCheck
 from ..sdram.schedule import Schedule
 from ..sdram.timing import SdramPart
 from .config import EngineConfig
+from .moves import move_members
 from .top import Engine
 
 __all__ = ["FASTEST_HZ", "FIFO_DEPTH", "SLOWEST_HZ", "START_DELAY", "Accelerator",
@@ -24,6 +25,11 @@ START_DELAY = 2  # the engine's first cycle after the one that starts the stream
 def memory_schedule(part: SdramPart, read_delay: int = 0) -> Schedule:
     """The controller's intervals, good from SLOWEST_HZ to FASTEST_HZ."""
     return Schedule(part.cycles_between(SLOWEST_HZ, FASTEST_HZ), read_delay)
+
+
+def _other_way(name: str) -> str:
+    """What a port of the engine is at the controller."""
+    return ("i" if name.startswith("o") else "o") + name[1:]
 
 
 class Accelerator(wiring.Component):
@@ -54,12 +60,15 @@ class Accelerator(wiring.Component):
     def __init__(self, config: EngineConfig, part: SdramPart, *, read_delay: int = 0):
         self._engine = Engine(config)
         self._memory = SdramController(part, FASTEST_HZ, fifo_depth=FIFO_DEPTH,
-                                       schedule=memory_schedule(part, read_delay))
+                                       schedule=memory_schedule(part, read_delay),
+                                       moves=config.moves)
         members = {"i_go": In(1), "i_check": In(1), "o_checked": Out(1), "o_crc": Out(32),
                    "o_ready": Out(1), "o_running": Out(1)}
-        self._outer = [n for n in self._engine.signature.members if n != "i_weights"]
-        self._pins = [n for n in self._memory.signature.members
-                      if n not in ("i_start", "i_base", "i_words", "o", "o_ready")]
+        self._moves = list(move_members(config))
+        self._outer = [n for n in self._engine.signature.members
+                       if n not in ("i_weights", *self._moves)]
+        inner = ("i_start", "i_base", "i_words", "o", "o_ready", *map(_other_way, self._moves))
+        self._pins = [n for n in self._memory.signature.members if n not in inner]
         for unit, names in ((self._engine, self._outer), (self._memory, self._pins)):
             members |= {name: unit.signature.members[name] for name in names}
         self._check = ReadCheck(len(self._memory.i_words))
@@ -104,6 +113,9 @@ class Accelerator(wiring.Component):
             memory.o.ready.eq(Mux(held, check.i.ready, engine.i_weights.ready & ~reset)),
             self.o_running.eq(~reset),
         ]
+        for name in self._moves:
+            inside, outside = getattr(engine, name), getattr(memory, _other_way(name))
+            m.d.comb += outside.eq(inside) if name.startswith("o") else inside.eq(outside)
         with m.If(start):
             m.d.sync += held.eq(0)
         with m.Elif(~self.i_go):

@@ -11,6 +11,7 @@ import math
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from ..sdram.timing import BURST
 from ..units.shift_add import term_layout
 from .first_config import FirstConfig
 from .gain_config import GAIN_BITS, GainConfig
@@ -177,6 +178,9 @@ class EngineConfig:
         if self.beside and self.pass_words == 2 and (self.straddles or p > s):
             raise ValueError("a pass of two words a cycle needs lanes that divide the channels of "
                              f"a word, not {p} and {s}")
+        if self.moves and (not self.streams or p * t % BURST or self.feature_bits > STREAM_BITS):
+            raise ValueError(f"maps in off-chip memory need weights from there, {BURST} lanes or "
+                             f"pixels and maps of {STREAM_BITS} bits or fewer")
         if not self.dense_maps and not isinstance(self.stem, FirstConfig):
             raise ValueError("a dense array for vectors alone needs a unit for the first layer")
         if not 0 <= self.scale_digits <= 3:
@@ -229,6 +233,16 @@ class EngineConfig:
     def sum_depth(self) -> int:
         """Words of channel sums that wait between the steps of a map; 0 where none do."""
         return self.gains.sum_depth if self.gains is not None else 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether maps may lie in off-chip memory."""
+        return self.gains is not None and self.gains.moves
+
+    @property
+    def move_addr_bits(self) -> int:
+        """Address bits of the larger one of the memories that rows move to and from."""
+        return _bits(max(self.feature_depth, self.gains.branch_depth))
 
     @property
     def thresholds(self) -> bool:

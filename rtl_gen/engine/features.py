@@ -9,13 +9,14 @@ __all__ = ["FEATURE_LATENCY", "join_features"]
 FEATURE_LATENCY = 3  # of a read: the registered port and the memory's own two cycles
 
 
-def join_features(m, config, steps, reads, writer, stored, xmap, result, unit, levels=None):
+def join_features(m, config, steps, reads, writer, stored, xmap, result, unit, levels=None,
+                  moves=None):
     """Put the feature memory, or one for each half of a frame, behind registered ports.
 
     ``steps`` are the fields of the step that issues, of the one in the lanes, and of the one whose
     results are stored. ``reads`` are (enable, address) of a step's residuals, ``writer`` walks over
     the addresses of ``stored``; ``unit`` is the threshold unit, ``levels`` the LevelsUnit, where
-    there is one. Returns the word that a step read FEATURE_LATENCY ago.
+    there is one, ``moves`` the MoveUnit. Returns the word that a step read FEATURE_LATENCY ago.
     """
     step, early, late = steps
     read_en, read_addr = reads
@@ -39,6 +40,8 @@ def join_features(m, config, steps, reads, writer, stored, xmap, result, unit, l
     }
     if levels is not None:
         ports = _with_levels(ports, levels, ~step.x_vector)
+    if moves is not None:
+        ports = _with_moves(ports, moves, ~step.move_branch)
     if not config.beside:
         word = _memory(m, config, "features", ports)
     else:
@@ -60,6 +63,18 @@ def _with_levels(ports, levels, maps):
         "w_en": ports["w_en"] | (levels.o_write & maps),
         "w_addr": Mux(busy, levels.o_w_addr, ports["w_addr"]),
         "w_data": Mux(busy, levels.o_w_word, Value.cast(ports["w_data"])),
+    }
+
+
+def _with_moves(ports, moves, here):
+    """The same of a MoveUnit, which are of this memory where ``here``."""
+    busy = moves.o_busy & here
+    return {
+        "r_en": Mux(busy, moves.o_read, ports["r_en"]),
+        "r_addr": Mux(busy, moves.o_addr, ports["r_addr"]),
+        "w_en": Mux(busy, moves.o_store, ports["w_en"]),
+        "w_addr": Mux(busy, moves.o_addr, ports["w_addr"]),
+        "w_data": Mux(busy, moves.o_word, Value.cast(ports["w_data"])),
     }
 
 

@@ -84,6 +84,8 @@ class Branch(wiring.Component):
         With ``i_write``.
     o_word : Out(P*T*feature_bits)
         READ_LATENCY cycles after ``i_read``.
+    i_moves, i_move_read, i_move_write, i_move_addr, i_move_word : In, with ``moves``
+        A MoveUnit has the memory, and its accesses.
     """
 
     READ_LATENCY = 3
@@ -104,7 +106,11 @@ class Branch(wiring.Component):
                 "i_word": In(width),
                 "o_word": Out(width),
             }
+            | ({"i_moves": In(1), "i_move_read": In(1), "i_move_write": In(1),
+                "i_move_addr": In(config.move_addr_bits),
+                "i_move_word": In(width)} if config.moves else {})
         )
+        self._moves = config.moves
 
     def elaborate(self, platform):
         m = Module()
@@ -119,9 +125,14 @@ class Branch(wiring.Component):
             walker.first.eq(Mux(self.i_read, self.i_read_first, self.i_write_first)),
             self.o_word.eq(ram.r_data),
         ]
-        for port, value in ((ram.r_en, self.i_read), (ram.r_addr, walker.addr),
-                            (ram.w_en, self.i_write), (ram.w_addr, walker.addr),
-                            (ram.w_data, self.i_word)):
+        ports = ((ram.r_en, self.i_read), (ram.r_addr, walker.addr), (ram.w_en, self.i_write),
+                 (ram.w_addr, walker.addr), (ram.w_data, self.i_word))
+        if self._moves:
+            moved = (self.i_move_read, self.i_move_addr, self.i_move_write, self.i_move_addr,
+                     self.i_move_word)
+            ports = [(port, Mux(self.i_moves, its, value))
+                     for (port, value), its in zip(ports, moved, strict=True)]
+        for port, value in ports:
             register = Signal.like(port, name=f"{port.name}_r", reset_less=True)
             m.d.sync += register.eq(value)
             m.d.comb += port.eq(register)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from ..sdram.timing import BURST_ADDRESS_BITS, MOVE_BITS
+
 __all__ = ["GAIN_BITS", "SPAN_BITS", "SUM_BITS", "GainConfig"]
 
 GAIN_BITS = 18  # of a scaled gain: a factor of a multiplier
@@ -27,6 +29,8 @@ class GainConfig:
     sum_depth : int
         Words of the memory in which channel sums wait between the steps that make a map, a group
         of lanes each; 0 where each step makes all of its map.
+    moves : bool
+        Maps may lie in off-chip memory; steps of their own move rows of them.
     """
 
     shift: int = 16
@@ -34,6 +38,7 @@ class GainConfig:
     branch_depth: int = 64
     levels: tuple[int, ...] = ()
     sum_depth: int = 0
+    moves: bool = False
 
     def __post_init__(self):
         if self.shift < 1 or min(self.product_shifts, default=0) < 0:
@@ -70,6 +75,14 @@ class GainConfig:
             fields |= {
                 "sum_begins": 1,  # the step makes the first rows of a map that is summed
                 "sum_ends": 1,  # and the last ones
+            }
+        if self.moves:
+            fields |= {
+                "move": 1,  # rows of a map move to or from off-chip memory; no array, no lane
+                "move_write": 1,  # to it
+                "move_branch": 1,  # of a map that waits, else of the feature memory
+                "move_base": BURST_ADDRESS_BITS,  # first burst there
+                "move_bursts": MOVE_BITS,
             }
         if self.levels:
             fields |= {

@@ -88,6 +88,8 @@ class Sequencer(wiring.Component):
         With ``o_step_done``: that step's map is due.
     o_levels : Out(1), i_levels_done : In(1), where maps come to levels
         A step that brings one there begins; it is over.
+    o_move : Out(1), i_move_done : In(1), where maps lie in off-chip memory
+        A step that moves rows of one begins; it is over.
     """
 
     def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0),
@@ -131,6 +133,7 @@ class Sequencer(wiring.Component):
             | ({"o_result_next": Out(1)} if config.batch > 1 else {})
             | ({"i_made": In(1), "o_due": Out(1)} if config.beside else {})
             | ({"o_levels": Out(1), "i_levels_done": In(1)} if config.levels else {})
+            | ({"o_move": Out(1), "i_move_done": In(1)} if config.moves else {})
         )
 
     def elaborate(self, platform):
@@ -346,10 +349,19 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.o_levels.eq(step.levels)
                     with m.If(step.levels):
                         m.next = "LEVELS"
+                if config.moves:
+                    m.d.comb += self.o_move.eq(step.move)
+                    with m.If(step.move):
+                        m.next = "MOVE"
             if config.levels:
                 with m.State("LEVELS"):
                     m.d.sync += drain.eq(0)
                     with m.If(self.i_levels_done):
+                        m.next = "DRAIN"
+            if config.moves:
+                with m.State("MOVE"):
+                    m.d.sync += drain.eq(0)
+                    with m.If(self.i_move_done):
                         m.next = "DRAIN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)

@@ -1,5 +1,7 @@
 """The engine: sequencer, memories, arrays and lanes, wired into one pipeline."""
 
+import functools
+
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -21,6 +23,7 @@ from .levels import join_levels, levels_word
 from .loader import WeightLoader
 from .map_pass import clamp_limits, join_pass
 from .max_pool import join_pool
+from .moves import join_moves, move_members, move_word
 from .partial_sums import partial_sums
 from .result import ResultScan
 from .sequencer import Sequencer
@@ -69,6 +72,7 @@ class Engine(wiring.Component):
         super().__init__(
             weights
             | unit
+            | move_members(config)
             | {
                 "i_pixel": In(stream.Signature(PIXEL_BITS)),
                 "o_frame": Out(1),
@@ -131,17 +135,20 @@ class Engine(wiring.Component):
             words = map_sums(m, config, seq, issue, timing.issue_to_d, xmap, branch, constants,
                              levels)
             others.append((step.from_map, words))
+        moves = join_moves(m, config, self, seq, branch) if config.moves else None
         acc, at = partial_sums(m, config, timing, step, issue, sums, others)
         self._lanes(m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch,
-                    levels)
+                    levels, moves)
         self._frame(m, step, seq, result)
         return m
 
     def _with_constants(self, seq):
         """A step begins that has constants."""
         config, step = self.config, seq.o_step
-        if config.levels:
-            return seq.o_setup & ~step.levels
+        without = [step[name] for name, there in (("levels", config.levels), ("move", config.moves))
+                   if there]
+        if without:
+            return functools.reduce(lambda begins, flag: begins & ~flag, without, seq.o_setup)
         return seq.o_setup & ~step.map_pass if config.passes else seq.o_setup
 
     def _weight_stream(self, m, loader, constants):
@@ -298,7 +305,7 @@ class Engine(wiring.Component):
         return [xnor.o_sum, first]
 
     def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch,
-               levels):
+               levels, moves):
         config, step = self.config, seq.o_step
         p, t, f = config.lanes, config.pixels, config.feature_bits
         swap = Signal()
@@ -375,7 +382,9 @@ class Engine(wiring.Component):
             m.d.comb += bits.eq(unit.o_bits)
         unit = self._threshold_unit(m, seq, xmap, late) if config.beside else None
         word = join_features(m, config, (step, early, late), reads, writer, stored, xmap, result,
-                             unit, levels)
+                             unit, levels, moves)
+        if moves is not None:
+            move_word(m, step, moves, branch, word)
         if levels is not None:
             levels_word(m, config, step, levels, xmap, word)
         m.d.sync += residual.eq(word)

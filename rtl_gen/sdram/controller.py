@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from .fifo import CreditFifo, check_depth
 from .schedule import Schedule
-from .timing import BURST, SdramPart
+from .timing import BURST, MOVE_BITS, SdramPart
 
 __all__ = ["Command", "SdramController"]
 
@@ -42,6 +42,8 @@ class SdramController(wiring.Component):
         See ``Schedule``.
     schedule : Schedule, optional
         In place of the one that follows from the parameters above.
+    moves : bool
+        Bursts are also moved between the memory and somebody else (``i_move``).
 
     Members
     -------
@@ -58,6 +60,18 @@ class SdramController(wiring.Component):
     i_write : In(stream.Signature(16))
         Words for consecutive addresses, ``schedule.write_slot`` cycles each. Not ready unless
         ``i_write_start`` came last. A word that was accepted is written even if a start follows.
+    i_move, i_move_write : In(1);  i_move_base, i_move_bursts : In, with ``moves``
+        Move so many bursts of 8 words, at least one, from burst ``i_move_base`` on; to the memory
+        or from it. All stand until ``o_moved``. Words of the stream come first: a move waits until
+        the FIFO has no room for another burst of it, and the stream for the end of the move.
+    o_move_next : Out(1);  i_move_data : In(16)
+        The word to write was taken; the next one belongs there a cycle later.
+    o_move_valid : Out(1);  o_move_data : Out(16)
+        A word that was read; the last one at most ``schedule.data_delay`` cycles behind
+        ``o_moved``.
+    o_moved : Out(1)
+        Pulse: all commands of the move were given. Where ``i_move`` falls before that it ends
+        early, without this.
     o_ready : Out(1)
         Power-up is over.
     o_cke, o_cs_n, o_ras_n, o_cas_n, o_we_n, o_ba, o_a, o_dqm, o_dq, o_dq_en : Out
@@ -66,7 +80,9 @@ class SdramController(wiring.Component):
         From the pins; the first thing it meets is a register.
 
     Every burst of 8 words follows the one before it without a gap, across rows too. A refresh or
-    the end of the range costs ``schedule.reopen`` cycles; ``ReadStream`` has the exact cycles.
+    the end of the range costs ``schedule.reopen`` cycles; ``ReadStream`` has the exact cycles, of
+    moves too: they are written or read a word a cycle, and close their row for a refresh or the
+    next one.
     """
 
     def __init__(
@@ -77,13 +93,22 @@ class SdramController(wiring.Component):
         fifo_depth: int = 1024,
         read_delay: int = 0,
         schedule: Schedule | None = None,
+        moves: bool = False,
     ):
         self._part, self._depth = part, check_depth(fifo_depth)
         self._schedule = schedule or Schedule(part.cycles(clk_hz), read_delay)
         self._address_pins = max(part.row_bits, 11)
         bits = part.address_bits
+        self._moves = {}
+        if moves:
+            self._moves = {
+                "i_move": In(1), "i_move_write": In(1), "i_move_base": In(bits - 3),
+                "i_move_bursts": In(MOVE_BITS), "o_move_next": Out(1), "i_move_data": In(16),
+                "o_move_valid": Out(1), "o_move_data": Out(16), "o_moved": Out(1),
+            }
         super().__init__(
-            {
+            self._moves
+            | {
                 "i_start": In(1),
                 "i_base": In(bits),
                 "i_words": In(bits + 1),
@@ -113,6 +138,10 @@ class SdramController(wiring.Component):
     @property
     def schedule(self) -> Schedule:
         return self._schedule
+
+    @property
+    def moves(self) -> bool:
+        return bool(self._moves)
 
     @property
     def fifo_depth(self) -> int:
@@ -203,6 +232,10 @@ class SdramController(wiring.Component):
         with m.Else():
             m.d.sync += age.eq(age - 1)
 
+        if self._moves:
+            m.d.sync += self.o_dq.eq(
+                Mux(self.o_move_next, self.i_move_data, self.i_write.payload))
+
         m.submodules.fifo = fifo = CreditFifo(depth=self._depth)
         wiring.connect(m, fifo.o, wiring.flipped(self.o))
         room = Signal(range(self._depth + 1), init=self._depth)
@@ -212,7 +245,8 @@ class SdramController(wiring.Component):
         m.d.sync += [issued.eq(issue), room.eq(room + fifo.o_popped - Mux(issued, need, 0))]
         with m.If(draining):
             m.d.sync += room.eq(self._depth)
-        self._collect(m, issue, low, high, fifo, draining)
+        arrived = self._collect(m, issue, low, high, fifo, draining)
+        move = self._move_address(m, due, arrived) if self._moves else None
 
         # One state acts in one cycle; then ``timer`` counts down to the next one's.
         act, timer = Signal(init=1), Signal(range(s.longest_wait))
@@ -278,6 +312,9 @@ class SdramController(wiring.Component):
                         row_ended.eq(row_ends & ~is_last),
                     ]
                     go("SLOT", 1)
+                if self._moves:
+                    with m.Elif(reading & self.i_move):
+                        go("MOVE", c.ras)
                 with m.Elif(writing & self.i_write.valid):
                     m.d.comb += [
                         command.eq(Command.ACTIVATE),
@@ -312,7 +349,73 @@ class SdramController(wiring.Component):
                 m.d.comb += [command.eq(Command.PRECHARGE), a.eq(ALL_BANKS)]
                 m.d.sync += written.eq(written + 1)
                 go("BOUNDARY", s.write_recovery)
+            if self._moves:
+                self._move_states(m, act, go, (command, bank, a), (due, refreshed, reopen), move)
         return m
+
+    def _move_address(self, m, due, arrived):
+        """Where a move is, and the words that it reads: (registers, (row, bank, column), whether
+        its row is closed behind this burst, pulse with each READ)."""
+        column_bits, bank_bits = self._part.column_bits, self._part.bank_bits
+        burst, left = Signal.like(self.i_move_base), Signal.like(self.i_move_bursts)
+        beat, ends, stops, issue = Signal(3), Signal(), Signal(), Signal()
+        address = Signal(self._part.address_bits)
+        row_ends = burst[: column_bits - 3] == (1 << (column_bits - 3)) - 1
+        m.d.comb += [address.eq(Cat(beat, burst)), stops.eq(ends | due | ~self.i_move)]
+        m.d.sync += ends.eq((left == 1) | row_ends)
+        # a burst's words come one after another, ``data_delay`` cycles behind its READ
+        words, late = Signal(range(BURST + 1)), Signal(self._schedule.data_delay - 1)
+        with m.If(issue):
+            m.d.sync += words.eq(BURST)
+        with m.Elif(words != 0):
+            m.d.sync += words.eq(words - 1)
+        m.d.sync += late.eq(Cat(words != 0, late))
+        m.d.comb += [self.o_move_valid.eq(late[-1]), self.o_move_data.eq(arrived)]
+        fields = (address[column_bits + bank_bits :],
+                  address[column_bits : column_bits + bank_bits], _column(address[:column_bits]))
+        return (burst, left, beat), fields, stops, issue
+
+    def _move_states(self, m, act, go, pins, refresh, move):
+        """All rows are closed, then opened one after another; a refresh may come at any burst's
+        end. The last state leaves the stream's row to be opened again."""
+        s, c = self._schedule, self._schedule.cycles
+        command, bank, a = pins
+        due, refreshed, reopen = refresh
+        (burst, left, beat), fields, stops, issue = move
+
+        with m.State("MOVE"), m.If(act):
+            m.d.comb += [command.eq(Command.PRECHARGE), a.eq(ALL_BANKS)]
+            m.d.sync += [burst.eq(self.i_move_base), left.eq(self.i_move_bursts), beat.eq(0)]
+            go("MOVE CLOSED", c.rp)
+        with m.State("MOVE CLOSED"), m.If(act):
+            with m.If(due):
+                m.d.comb += [command.eq(Command.REFRESH), refreshed.eq(1)]
+                go("MOVE CLOSED", c.rfc)
+            with m.Elif((left == 0) | ~self.i_move):
+                m.d.comb += self.o_moved.eq(self.i_move)
+                m.d.sync += reopen.eq(1)
+                go("BOUNDARY", 1)
+            with m.Else():
+                m.d.comb += self._activate(command, bank, a, fields)
+                go("MOVE BURST", c.rcd)
+        with m.State("MOVE BURST"), m.If(act):
+            m.d.comb += [bank.eq(fields[1]), a.eq(fields[2])]
+            with m.If(self.i_move_write):
+                m.d.comb += [command.eq(Command.WRITE), self.o_move_next.eq(1)]
+                m.d.sync += beat.eq(beat + 1)
+                with m.If(beat == BURST - 1):
+                    m.d.sync += [burst.eq(burst + 1), left.eq(left - 1)]
+                    with m.If(stops):
+                        go("MOVE CLOSE", s.write_wait)
+            with m.Else():
+                m.d.comb += [command.eq(Command.READ), issue.eq(1)]
+                m.d.sync += [burst.eq(burst + 1), left.eq(left - 1)]
+                go("MOVE BURST", BURST)
+                with m.If(stops):
+                    m.next = "MOVE CLOSE"
+        with m.State("MOVE CLOSE"), m.If(act):
+            m.d.comb += [command.eq(Command.PRECHARGE), a.eq(ALL_BANKS)]
+            go("MOVE CLOSED", c.rp)
 
     @staticmethod
     def _activate(command, bank, a, fields):
@@ -336,6 +439,7 @@ class SdramController(wiring.Component):
         late = Signal(delay)
         m.d.sync += late.eq(Cat(wanted, late))
         m.d.comb += [fifo.i_push.eq(late[-1] & ~draining), fifo.i_data.eq(arrived)]
+        return arrived
 
 
 def _column(bits):

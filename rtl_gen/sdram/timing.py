@@ -6,6 +6,8 @@ from fractions import Fraction
 
 __all__ = ["PARTS", "SDRAM_32MB", "SDRAM_64MB", "SdramCycles", "SdramPart"]
 
+MOVE_BITS = 18  # of the number of bursts of a move
+BURST_ADDRESS_BITS = 22  # of the number of a burst in the largest part
 BURST = 8  # words a READ command returns; the mode register says so
 NS = 10**9
 

@@ -12,7 +12,8 @@ def checked():
     """Simulate images: values by `simulate`, cycles by the schedule; errors say ``where``.
 
     With ``stall`` images arrive with gaps: frames start late, and where two run at once the one's
-    end waits for the other's beginning, so that cycles are not predicted.
+    end waits for the other's beginning, so that cycles are not predicted; nor where maps move to
+    SDRAM and back, since refreshes come at other places then.
     """
 
     def check(program, graph, images, where, *, simulator=None, stall=0.0, seed=0):
@@ -22,7 +23,7 @@ def checked():
             predicted = schedule(program, frames=len(images))
             if not stall:
                 compare_cycles(predicted, run)
-            elif not program.entries:
+            elif not program.entries and not program.config.moves:
                 assert run.cycles == predicted.frames
         except (Exception, SystemExit) as error:
             error.add_note(where)

@@ -1,0 +1,106 @@
+"""Networks with gains whose maps lie in SDRAM: hardware equals the golden executor, cycles too."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hwbnn.errors import DoesNotFit
+from hwbnn.passes import Numeric, lower_to_integers
+from hwbnn.shape import Shape, derive, general_purpose, on_machine
+from rtl_gen.engine.gain_config import GainConfig
+from rtl_gen.engine.run_time_config import RunTimeConfig
+from sim.network import build_simulator
+from sim.random_gains import random_gains
+
+DEFAULT, MORE = 4, 16
+EXPECTED = {"kept": 4, "twice": 4, "product twice": 2, "halved off chip": 2, "parts": 2,
+            "by rows": 4}
+
+
+def machine():
+    gains = GainConfig(product_shifts=tuple(range(6, 18)), branch_depth=256, levels=(4, 8),
+                       sum_depth=32)
+    run_time = RunTimeConfig(vector_depth=256, entries=1024, shift=5, fracs=(16,), gains=gains)
+    config = general_purpose(Shape(8, 8, 1, 8), run_time=run_time, mobile=True)
+    moving = dataclasses.replace(run_time, gains=dataclasses.replace(gains, moves=True))
+    return dataclasses.replace(config, ring_words=(128, 256, 128), step_depth=4096, load_depth=512,
+                               feature_depth=1024, run_time=moving)
+
+
+def networks(first, count):
+    """(seed, graph, program, images, features): what waits for gains is stored off chip in one,
+    computed twice in the next."""
+    config = machine()
+    for seed in range(first, first + 1000):
+        if not count:
+            return
+        rng = np.random.default_rng(seed)
+        size = int(rng.choice([8, 12, 16]))
+        drawn = random_gains(rng, size=size, pointwise=True, step=8, max_channels=24,
+                             levels=seed % 3 == 0)
+        _c, h, w = drawn.graph["image"].op.shape
+        images = rng.integers(0, 256, (2, h, w, 3), dtype=np.uint8)
+        _folded, graph = lower_to_integers(drawn.graph, images, Numeric())
+        off = {"off_chip": int(rng.choice([4, size])), "off_rows": int(rng.choice([2, 4])),
+               "off_again": seed % 2 * [size, size // 2, size // 4]}
+        try:
+            program = on_machine(graph, config, **off)
+        except DoesNotFit:
+            continue
+        if not any(step.layer.moves for step in program.steps):
+            continue  # its maps are smaller
+        count -= 1
+        yield seed, graph, program, images, features(program)
+
+
+def features(program) -> set[str]:
+    moves = [step for step in program.steps if step.layer.moves]
+    found = {"twice"} if any(layer.remakes for layer in program.layers) else {"kept"}
+    if any(layer.remakes and layer.remakes.product for layer in program.layers):
+        found.add("product twice")
+    if any(s.layer.to and s.layer.serves.halved for s in moves):
+        found.add("halved off chip")
+    if any(s.layer.part.first for s in moves):
+        found.add("parts")
+    if any(s.layer.sums and s.y1 < s.layer.issued[0] for s in program.steps):
+        found.add("by rows")
+    assert any(s.layer.to for s in moves) and any(not s.layer.to for s in moves)
+    return found
+
+
+def check(checked, first, count):
+    simulator = build_simulator(machine())
+    for seed, graph, program, images, _features in networks(first, count):
+        stall = 0.2 if seed % 5 == 0 else 0.0
+        checked(program, graph, images, f"network seed {seed}", simulator=simulator, stall=stall,
+                seed=seed)
+
+
+def test_maps_go_to_sdram_and_come_back(checked):
+    check(checked, 0, DEFAULT)
+
+
+@pytest.mark.slow
+def test_more_networks(checked):
+    check(checked, 1000, MORE)
+
+
+def test_coverage():
+    seen = Counter()
+    for first, count in ((0, DEFAULT), (1000, MORE)):
+        for _seed, _graph, _program, _images, found in networks(first, count):
+            seen.update(found)
+    assert {k: seen[k] for k, least in EXPECTED.items() if seen[k] < least} == {}
+
+
+@pytest.mark.slow
+def test_behind_a_7x7_convolution(checked):
+    rng = np.random.default_rng(5)
+    drawn = random_gains(rng, size=8, pointwise=True, step=8, max_channels=16, imagenet=True)
+    images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    _folded, graph = lower_to_integers(drawn.graph, images, Numeric(image_weight_bits=8))
+    program = derive(graph, Shape(8, 8, 1, 8), stream=True, off_chip=4, off_rows=4, off_again=[8])
+    assert {"twice"} <= features(program)
+    checked(program, graph, images, "seed 5")
