@@ -81,9 +81,23 @@ class ResultScan(wiring.Component):
             ram.r_addr.eq(self.i_logit_addr),
             self.o_logit.eq(ram.r_data),
         ]
+        # a value is compared a cycle before its turn, with the best one and with the one whose turn
+        # it is, which may become the best: the words come from far
+        upcoming = Signal(signed(f))
+        above_best, above_value, took, wins = (
+            Signal(name=n) for n in ("above_best", "above_value", "took", "wins"))
+        m.d.comb += [
+            upcoming.eq(Mux(scanning, lanes[f : 2 * f] if p > 1 else 0, self.i_word[:f])),
+            wins.eq((index == 0) | Mux(took, above_value, above_best)),
+        ]
+        m.d.sync += [
+            above_best.eq(upcoming > best),
+            above_value.eq(upcoming > value),
+            took.eq(scanning & wins),
+        ]
         with m.If(scanning):
             m.d.sync += [index.eq(index + 1), lane.eq(lane + 1), lanes.eq(lanes >> f)]
-            with m.If((index == 0) | (value > best)):
+            with m.If(wins):
                 m.d.sync += [best.eq(value), self.o_class.eq(index)]
         with m.FSM():
             with m.State("IDLE"):
