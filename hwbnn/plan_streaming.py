@@ -57,7 +57,11 @@ def plan_streaming(graph: Graph, board, *, luts: int, clock: float, target_fps: 
     best, tried = None, []
     for made in found:
         interval = schedule(made.program, frames=2 * batch).interval
-        name = f"{_shape(made)} band {made.recipe['band']} overlap {made.recipe['overlap']}"
+        recipe = made.recipe
+        extras = [f" {key} {recipe[key]}" for key in ("band", "overlap") if recipe[key]]
+        name = f"{_shape(made)}{''.join(extras)}"
+        if recipe["off_chip"]:
+            name += f", maps of {recipe['off_chip']} rows or more in SDRAM"
         tried.append({"shape": name, "const_words": made.recipe["const_words"],
                       "interval": interval, **dataclasses.asdict(made.estimate)})
         if batch > 1:
