@@ -37,7 +37,6 @@ class MoveUnit(wiring.Component):
         Begin; the others stand still from here to ``o_done``.
     i_write : In(1)
         To the off-chip memory.
-        Planes, rows, words of a row, each less one.
     i_planes, i_words : In
         Planes, words of a row, each less one; the memory's bursts say how many rows.
     i_from, i_step : In(address_bits)

@@ -307,6 +307,11 @@ class Sequencer(wiring.Component):
         drain = Signal(range(max(self._drain, *self._drains) + 1))
         ended = Signal()
         self._done(m, ended)
+        units = []  # beside the array: (state, whether a step is theirs, it begins, it is over)
+        if config.levels:
+            units.append(("LEVELS", step.levels, self.o_levels, self.i_levels_done))
+        if config.moves:
+            units.append(("MOVE", step.move, self.o_move, self.i_move_done))
         first_step = Signal(init=1)
         whole = Signal(init=not config.overlap)  # a result is one: its frame has begun
         with m.FSM():
@@ -345,23 +350,14 @@ class Sequencer(wiring.Component):
                 for b in range(ROW_BANKS):
                     m.d.sync += row_off[b].eq(step[f"row{b}_off"])
                 m.next = "RUN"
-                if config.levels:
-                    m.d.comb += self.o_levels.eq(step.levels)
-                    with m.If(step.levels):
-                        m.next = "LEVELS"
-                if config.moves:
-                    m.d.comb += self.o_move.eq(step.move)
-                    with m.If(step.move):
-                        m.next = "MOVE"
-            if config.levels:
-                with m.State("LEVELS"):
+                for state, mine, begins, _over in units:
+                    m.d.comb += begins.eq(mine)
+                    with m.If(mine):
+                        m.next = state
+            for state, _mine, _begins, over in units:
+                with m.State(state):
                     m.d.sync += drain.eq(0)
-                    with m.If(self.i_levels_done):
-                        m.next = "DRAIN"
-            if config.moves:
-                with m.State("MOVE"):
-                    m.d.sync += drain.eq(0)
-                    with m.If(self.i_move_done):
+                    with m.If(over):
                         m.next = "DRAIN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)

@@ -1,7 +1,5 @@
 """The engine: sequencer, memories, arrays and lanes, wired into one pipeline."""
 
-import functools
-
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -144,12 +142,12 @@ class Engine(wiring.Component):
 
     def _with_constants(self, seq):
         """A step begins that has constants."""
-        config, step = self.config, seq.o_step
-        without = [step[name] for name, there in (("levels", config.levels), ("move", config.moves))
-                   if there]
-        if without:
-            return functools.reduce(lambda begins, flag: begins & ~flag, without, seq.o_setup)
-        return seq.o_setup & ~step.map_pass if config.passes else seq.o_setup
+        config, begins = self.config, seq.o_setup
+        for name, there in (("levels", config.levels), ("move", config.moves),
+                            ("map_pass", config.passes)):
+            if there:
+                begins &= ~seq.o_step[name]
+        return begins
 
     def _weight_stream(self, m, loader, constants):
         """Weights from outside, cut into the rings of the three memories."""
