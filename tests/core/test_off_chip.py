@@ -42,6 +42,7 @@ def test_every_row_goes_out_once_and_comes_back_where_it_is_read(again):
     program = made(drawn("product", "two", "halved product"), off_chip=4, off_rows=2,
                    off_again=again)
     moves = [step for step in program.steps if step.layer.moves]
+    assert {step.layer.to for step in moves} == {True, False}
     stored = {}
     for step in moves:
         move, f = step.layer, step.fields
@@ -70,6 +71,7 @@ def test_every_row_goes_out_once_and_comes_back_where_it_is_read(again):
 def test_maps_that_live_together_lie_apart():
     program = made(drawn("product", "two"), off_chip=8, off_rows=4)
     contents = {}
+    assert {step.layer.to for step in program.steps if step.layer.moves} == {True, False}
     for step in program.steps:
         if step.layer.moves:
             f = step.fields

@@ -17,6 +17,8 @@ TIMEOUT = 400
 class Bench:
     """A ``HostLink`` with an engine of Python behind it and random gaps on every stream."""
 
+    BATCH = 1
+
     def __init__(self, seed, channels=C, **options):
         self.rng = random.Random(seed)
         self.dut = HostLink(
@@ -71,6 +73,7 @@ class Bench:
         while True:
             ctx.set(dut.o_pixel.ready, self.rng.random() < 0.6)
             ctx.set(dut.i_done, busy == 1)
+            self._show(ctx, busy)
             _, _, valid, ready, pixel, start = await ctx.tick().sample(
                 dut.o_pixel.valid, dut.o_pixel.ready, dut.o_pixel.payload, dut.o_start
             )
@@ -78,10 +81,13 @@ class Bench:
             if valid and ready:
                 self.pixels.append(pixel)
             if start:
-                self.images.append(self.pixels[-H * W :])
+                self.images.append(self.pixels[-H * W * self.BATCH :])
                 busy = 20
-                ctx.set(dut.i_cycles, self.result.cycles)
-                ctx.set(dut.i_class, self.result.label)
+
+    def _show(self, ctx, busy):
+        if busy:  # results of the image before stay until there is another one
+            ctx.set(self.dut.i_cycles, self.result.cycles)
+            ctx.set(self.dut.i_class, self.result.label)
 
     async def _logits(self, ctx):
         late = N
@@ -141,24 +147,12 @@ class BatchBench(Bench):
     def __init__(self, seed):
         super().__init__(seed, batch=self.BATCH, chunk=self.CHUNK)
         self.results = [host.Result(0, 0, (0,) * N)] * self.BATCH
+        self.image = 0  # whose results are shown: the one wanted a cycle before
 
-    async def _engine(self, ctx):
-        dut, busy, late = self.dut, 0, 0
-        while True:
-            ctx.set(dut.o_pixel.ready, self.rng.random() < 0.6)
-            ctx.set(dut.i_done, busy == 1)
-            ctx.set(dut.i_class, self.results[late].label)
-            ctx.set(dut.i_cycles, self.results[late].cycles)
-            late = min(ctx.get(dut.o_image), self.BATCH - 1)
-            _, _, valid, ready, pixel, start = await ctx.tick().sample(
-                dut.o_pixel.valid, dut.o_pixel.ready, dut.o_pixel.payload, dut.o_start
-            )
-            busy = max(busy - 1, 0)
-            if valid and ready:
-                self.pixels.append(pixel)
-            if start:
-                self.images.append(self.pixels[-H * W * self.BATCH :])
-                busy = 20
+    def _show(self, ctx, busy):
+        ctx.set(self.dut.i_class, self.results[self.image].label)
+        ctx.set(self.dut.i_cycles, self.results[self.image].cycles)
+        self.image = min(ctx.get(self.dut.o_image), self.BATCH - 1)
 
     async def ask_in_pieces(self, ctx, frame, gaps=0.2):
         """The answer to a request; what is sent and not yet consumed is never too much."""

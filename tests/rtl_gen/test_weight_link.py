@@ -96,12 +96,13 @@ class BatchBench(Bench):
     """With an engine that takes several images at once."""
 
     BATCH, CHUNK = plain.BatchBench.BATCH, plain.BatchBench.CHUNK
-    _engine, _logits = plain.BatchBench._engine, plain.BatchBench._logits
+    _show, _logits = plain.BatchBench._show, plain.BatchBench._logits
     ask_in_pieces = plain.BatchBench.ask_in_pieces
 
     def __init__(self, seed):
         super().__init__(seed, batch=self.BATCH, chunk=self.CHUNK)
         self.results = [host.Result(n, 10 + n, (n,) * N) for n in range(self.BATCH)]
+        self.image = 0
 
 
 @pytest.mark.parametrize("base", [0, 5, (1 << ADDRESS_BITS) - len(WEIGHTS)])
