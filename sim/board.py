@@ -1,12 +1,10 @@
 """A whole board in simulation, as its host sees it: serial line, PLL, host link, engine."""
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from cocotb_tools.runner import get_results, get_runner
+from cocotb_tools.runner import get_results
 
 from boards import Board
 from hwbnn import tools
@@ -18,6 +16,7 @@ from rtl_gen.sdram.timing import SdramPart
 
 from .netlist import CELLS, WARNINGS
 from .sdram import CHIP, chip_timing
+from .verilator import Runner, environment
 
 __all__ = ["board_sources", "talk", "with_chip"]
 
@@ -114,12 +113,12 @@ def talk(
         "clock_ps": round(1e12 / board.clock_hz),
     }
     (out_dir / "requests.json").write_text(json.dumps(request))
-    arguments = ["--timing", "-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0"]
-    # The runner makes every signal accessible, which is eight times the code; the ports will do.
-    arguments += ["--no-public-flat-rw", "--public-depth", "1"]
+    # the wheel's makefile lacks the flag for coroutines; of all signals the ports will do
+    arguments = ["--timing", "-CFLAGS", "-std=gnu++20", "--public-depth", "1"]
     arguments += [f"-Wno-{name}" for name in (*WARNINGS, "ASCRANGE")]
-    with _environment(tools.find("verilator")):
-        runner = get_runner("verilator")
+    tool = tools.find("verilator")
+    with environment(tool):
+        runner = Runner(tool, quick=True)
         try:
             runner.build(
                 sources=[file.resolve() for file in sources],
@@ -149,15 +148,3 @@ def talk(
             "the board does not answer", where=toplevel, hint=f"see {out_dir / 'simulation.log'}"
         )
     return [bytes.fromhex(text) for text in json.loads((out_dir / "answers.json").read_text())]
-
-
-@contextlib.contextmanager
-def _environment(tool: tools.Tool) -> Iterator[None]:
-    """What ``tool`` needs in the process's environment, for as long as it runs."""
-    old = dict(os.environ)
-    os.environ.update(tools.environment(tool))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(old)

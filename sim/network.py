@@ -3,13 +3,12 @@
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from cocotb_tools.runner import Verilator, get_results
+from cocotb_tools.runner import get_results
 
 from hwbnn import golden, tools
 from hwbnn.cache import default_folder
@@ -24,6 +23,7 @@ from rtl_gen.engine.config import EngineConfig
 from rtl_gen.engine.top import Engine
 
 from .accelerator import accelerator_sources
+from .verilator import Runner, environment
 
 __all__ = ["NetworkRun", "build_simulator", "simulate", "whole_batches",
            "write_vectors"]
@@ -65,8 +65,11 @@ def memory_path(name: str, config: EngineConfig) -> str:
     return f"{'accelerator.engine.' if config.streams else ''}{block}.mem.mem"
 
 
-def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose=False) -> Path:
+def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose=False,
+                    quick=False) -> Path:
     """Verilate the engine of ``config``, or find the build of the same sources. Returns its folder.
+
+    ``quick`` is for short runs: it builds in less than half of the time, and runs slower.
 
     Raises ToolError when Verilator or its C++ compiler is missing or fails.
     """
@@ -78,15 +81,16 @@ def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose
             sources = accelerator_sources(config, Path(scratch))
         else:
             sources = verilog_for_sim(emit(Engine(config), "engine"), Path(scratch))
-        h = hashlib.sha256(str(tool).encode() + BUILD_KEY.encode())
+        arguments = BUILD_ARGS if quick else BUILD_ARGS + OPTIMISED
+        h = hashlib.sha256(str(tool).encode() + " ".join(arguments).encode() + VISIBLE.encode())
         for source in sources:
             h.update(Path(source).read_bytes())
         target = cache / h.hexdigest()[:32]
         if (target / "done").exists():
             return target
         work = Path(scratch) / "build"
-        with _environment(tool):
-            runner = _Runner()
+        with environment(tool):
+            runner = Runner(tool, folder=folder, quick=quick)
             visible = Path(scratch) / "visible.vlt"
             visible.write_text(VISIBLE)
             try:
@@ -94,7 +98,7 @@ def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose
                     sources=[visible, *sources],
                     hdl_toplevel="engine",
                     build_dir=work,
-                    build_args=list(BUILD_ARGS),
+                    build_args=list(arguments),
                     always=True,
                     log_file=None if verbose else Path(scratch) / "build.log",
                 )
@@ -117,38 +121,13 @@ def build_simulator(config: EngineConfig, *, folder: Path | None = None, verbose
 BUILD_ARGS = (
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
     "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-ASCRANGE",
-    "-CFLAGS", "-O1",
 )
+OPTIMISED = ("-CFLAGS", "-O1")
 # the bench sees the top's ports and, by their own pragma, the memories; with everything visible
 # compiling takes minutes and running ten times as long
 VISIBLE = "`verilator_config\n" + "".join(
     f'public_flat_rw -module "engine" -var "{name}"\n' for name in ("clk", "rst", "i_*", "o_*")
 )
-BUILD_KEY = " ".join(BUILD_ARGS) + VISIBLE
-
-
-class _Runner(Verilator):
-    """cocotb's runner without its switch that makes every signal visible."""
-
-    def _build_command(self):
-        commands = super()._build_command()
-        commands[0].remove("--public-flat-rw")
-        return commands
-
-
-class _environment:
-    """Run with the variables a tool needs, and put the old ones back."""
-
-    def __init__(self, tool):
-        self._new = tools.environment(tool)
-
-    def __enter__(self):
-        self._old = dict(os.environ)
-        os.environ.update(self._new)
-
-    def __exit__(self, *_):
-        os.environ.clear()
-        os.environ.update(self._old)
 
 
 def write_vectors(program: Program, graph: Graph, images: np.ndarray, folder: Path, *,
@@ -285,8 +264,8 @@ def _step_of(program: Program, key):
 def _run(simulator: Path, work: Path) -> dict:
     (work / "result.json").unlink(missing_ok=True)
     tool = tools.find("verilator")
-    with _environment(tool):
-        runner = _Runner()
+    with environment(tool):
+        runner = Runner(tool)
         try:
             results = runner.test(
                 test_module="sim.bench",

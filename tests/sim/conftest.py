@@ -18,7 +18,7 @@ def checked():
 
     def check(program, graph, images, where, *, simulator=None, stall=0.0, seed=0):
         try:
-            simulator = simulator or build_simulator(program.config)
+            simulator = simulator or build_simulator(program.config, quick=True)
             run = simulate(program, graph, images, simulator=simulator, stall=stall, seed=seed)
             predicted = schedule(program, frames=len(images))
             if not stall:

@@ -72,7 +72,7 @@ def networks(name):
 
 
 def check(checked, name):
-    simulator = build_simulator(machine(name))
+    simulator = build_simulator(machine(name), quick=True)
     count = 0
     for seed, graph, program, images, _features in networks(name):
         stall = 0.2 if seed % 4 == 0 else 0.0

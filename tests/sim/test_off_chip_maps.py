@@ -71,7 +71,7 @@ def features(program) -> set[str]:
 
 
 def check(checked, first, count):
-    simulator = build_simulator(machine())
+    simulator = build_simulator(machine(), quick=True)
     for seed, graph, program, images, _features in networks(first, count):
         stall = 0.2 if seed % 5 == 0 else 0.0
         checked(program, graph, images, f"network seed {seed}", simulator=simulator, stall=stall,

@@ -28,7 +28,7 @@ RARE = {"1x1": 12, "1x1 in several sweeps": 5, "pooled residual": 4, "repeated r
     name if name in DEFAULT else pytest.param(name, marks=pytest.mark.slow)
     for name in machines.MACHINES])
 def test_hardware_equals_golden(checked, name):
-    simulator = build_simulator(machines.machine(name))
+    simulator = build_simulator(machines.machine(name), quick=True)
     count = 0
     for drawn in machines.networks(name):
         stall = 0.2 if drawn.seed % 4 == 0 else 0.0

@@ -45,7 +45,7 @@ def test_random_networks(checked):
     """Scales of 3 digits; as many cycles as on multipliers."""
     config = general_purpose(SHAPE, mobile=True, signed_sums=True, scale_digits=3)
     plain = dataclasses.replace(config, signed_sums=False, scale_digits=0)
-    simulator = build_simulator(config)
+    simulator = build_simulator(config, quick=True)
     done, ragged = 0, 0
     for seed in range(4000, 4200):
         if done == NETWORKS:
