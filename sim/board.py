@@ -18,7 +18,7 @@ from .netlist import CELLS, WARNINGS
 from .sdram import CHIP, chip_timing
 from .verilator import Runner, environment
 
-__all__ = ["board_sources", "talk", "with_chip"]
+__all__ = ["board_sources", "build", "converse", "corner", "talk", "with_chip"]
 
 CHIP_WORDS = 1 << 16  # of the chip's array that is simulated
 CHIP_TOP = """`timescale 1ps / 1ps
@@ -31,6 +31,8 @@ module with_chip (
     wire [15:0] from_chip;
     reg half_driven = 0, driven = 0;
     reg [15:0] half_way, arriving;
+    integer half_ps;
+    initial if (!$value$plusargs("HALF_WAY_PS=%d", half_ps)) half_ps = DELAY;
     DESIGN board (
         .clk25(clk25), .reset(reset), .uart_rx(uart_rx), .uart_tx(uart_tx),
         .wifi_gpio0(wifi_gpio0), .led0(led0), .led1(led1), .led2(led2), CONNECTED
@@ -42,8 +44,8 @@ module with_chip (
     );
     // from the chip's clock at the FPGA to its data at the input registers: more than a cycle, and
     // the simulator drops what changes again within a delay
-    always @({drives, from_chip}) {half_driven, half_way} <= #HALF {drives, from_chip};
-    always @({half_driven, half_way}) {driven, arriving} <= #HALF {half_driven, half_way};
+    always @({drives, from_chip}) {half_driven, half_way} <= #half_ps {drives, from_chip};
+    always @({half_driven, half_way}) {driven, arriving} <= #half_ps {half_driven, half_way};
     assign {DQ} = driven ? arriving : 16'bz;
 endmodule
 """
@@ -62,7 +64,8 @@ def with_chip(
 ) -> tuple[Path, ...]:
     """Verilog of a top ``with_chip``: the board's design and the strict SDRAM chip at its pins.
 
-    Read data comes as late as data sheets allow (``PadTiming``); everything else takes no time.
+    Read data comes as late as data sheets allow (``PadTiming``), or as ``corner`` says; everything
+    else takes no time.
     """
     pins = [pin.port for pin in board.pins if pin.port.startswith("sdram_")]
     settings = {"ROW_BITS": part.row_bits, "COLUMN_BITS": part.column_bits,
@@ -71,7 +74,7 @@ def with_chip(
     text = text.replace("CONNECTED", ", ".join(f".{pin}({pin})" for pin in pins))
     text = text.replace("SETTINGS", ", ".join(f".{k}(64'd{v})" if v >= 1 << 31 else f".{k}({v})"
                                               for k, v in settings.items()))
-    text = text.replace("HALF", str(round(500 * (part.t_ac + PadTiming().loop_max))))
+    text = text.replace("DELAY", str(round(500 * (part.t_ac + PadTiming().loop_max))))
     for name, width in (("BA", 2), ("DQM", 2), ("DQ", 16), ("A", 13)):
         bits = ", ".join(f"sdram_{name.lower()}{bit}" for bit in reversed(range(width)))
         text = text.replace(f"{{{name}}}", f"{{{bits}}}")
@@ -81,38 +84,10 @@ def with_chip(
     return top, CHIP
 
 
-def talk(
-    sources: Sequence[Path],
-    toplevel: str,
-    frames: Sequence[bytes | Sequence[bytes]],
-    *,
-    board: Board,
-    out_dir: Path,
-    baud: int | None = None,
-    images: Path | None = None,
-) -> list[bytes]:
-    """Send ``frames`` one after another through the serial line; return the answer to each.
-
-    A frame in pieces is sent as ``hwbnn.host_protocol.pieces`` says.
-    ``images`` is the folder of memory contents (``write_images``); a netlist has its own.
-
-    Raises
-    ------
-    ToolError
-        The simulator does not build, or a frame gets no whole answer.
-    """
+def build(sources: Sequence[Path], toplevel: str, out_dir: Path) -> None:
+    """Compile a board for ``converse``. Raises ToolError when that fails."""
     out_dir = out_dir.resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
-    rate = baud or board.baud
-    (out_dir / "answers.json").unlink(missing_ok=True)
-    request = {
-        "frames": [[piece.hex() for piece in ([frame] if isinstance(frame, bytes) else frame)]
-                   for frame in frames],
-        "next": NEXT,
-        "bit_ps": round(1e12 / rate),
-        "clock_ps": round(1e12 / board.clock_hz),
-    }
-    (out_dir / "requests.json").write_text(json.dumps(request))
     # the wheel's makefile lacks the flag for coroutines; of all signals the ports will do
     arguments = ["--timing", "-CFLAGS", "-std=gnu++20", "--public-depth", "1"]
     arguments += [f"-Wno-{name}" for name in (*WARNINGS, "ASCRANGE")]
@@ -133,13 +108,61 @@ def talk(
             raise ToolError(
                 "the board does not build", where="verilator", hint=f"see {out_dir / 'build.log'}"
             ) from error
-        results = runner.test(
+
+
+def corner(part: SdramPart, *, late: bool, phase: int | None = None) -> tuple[str, ...]:
+    """Plusargs of ``converse`` for a board with chip: when read data comes, and the chip's clock.
+
+    ``late`` takes the latest time at which a word may come, otherwise the earliest at which the one
+    before it may go. ``phase``, in eighths of a VCO period, stands in for the PLL's.
+    """
+    pads = PadTiming()
+    delay = part.t_ac + pads.loop_max if late else part.t_oh + pads.loop_min
+    shift = () if phase is None else (f"+CLKOS2_LATE={phase}",)
+    return (f"+HALF_WAY_PS={round(500 * delay)}", *shift)
+
+
+def converse(
+    toplevel: str,
+    frames: Sequence[bytes | Sequence[bytes]],
+    *,
+    board: Board,
+    out_dir: Path,
+    baud: int | None = None,
+    images: Path | None = None,
+    plusargs: Sequence[str] = (),
+) -> list[bytes]:
+    """Send ``frames`` one after another through the serial line; return the answer to each.
+
+    A frame in pieces is sent as ``hwbnn.host_protocol.pieces`` says. ``out_dir`` is that of
+    ``build``, ``images`` the folder of memory contents (``write_images``); a netlist has its own.
+
+    Raises
+    ------
+    ToolError
+        A frame gets no whole answer.
+    """
+    out_dir = out_dir.resolve()
+    rate = baud or board.baud
+    (out_dir / "answers.json").unlink(missing_ok=True)
+    request = {
+        "frames": [[piece.hex() for piece in ([frame] if isinstance(frame, bytes) else frame)]
+                   for frame in frames],
+        "next": NEXT,
+        "bit_ps": round(1e12 / rate),
+        "clock_ps": round(1e12 / board.clock_hz),
+    }
+    (out_dir / "requests.json").write_text(json.dumps(request))
+    tool = tools.find("verilator")
+    with environment(tool):
+        results = Runner(tool).test(
             test_module="sim.board_bench",
             hdl_toplevel=toplevel,
+            hdl_toplevel_lang="verilog",
             build_dir=out_dir / "obj",
             test_dir=out_dir,
             extra_env={"HWBNN_BOARD": str(out_dir)},
-            plusargs=[f"+IMAGES={images.resolve()}"] if images else [],
+            plusargs=[*plusargs, *([f"+IMAGES={images.resolve()}"] if images else [])],
             log_file=out_dir / "simulation.log",
         )
     n_tests, n_failed = get_results(results)
@@ -148,3 +171,18 @@ def talk(
             "the board does not answer", where=toplevel, hint=f"see {out_dir / 'simulation.log'}"
         )
     return [bytes.fromhex(text) for text in json.loads((out_dir / "answers.json").read_text())]
+
+
+def talk(
+    sources: Sequence[Path],
+    toplevel: str,
+    frames: Sequence[bytes | Sequence[bytes]],
+    *,
+    board: Board,
+    out_dir: Path,
+    baud: int | None = None,
+    images: Path | None = None,
+) -> list[bytes]:
+    """Build a board (``build``) and send it frames (``converse``); return the answer to each."""
+    build(sources, toplevel, out_dir)
+    return converse(toplevel, frames, board=board, out_dir=out_dir, baud=baud, images=images)

@@ -1,6 +1,6 @@
 // EHXPLLL: CLKOP, CLKOS and CLKOS2 at the frequencies that the dividers make of CLKI, LOCK once the
 // input's period is known. Only feedback through CLKOP. CLKOS2 is later than CLKOS by the difference of
-// their phases: CPHASE in VCO periods, FPHASE in eighths of one.
+// their phases: CPHASE in VCO periods, FPHASE in eighths of one; or by the eighths of +CLKOS2_LATE=n.
 `timescale 1ps / 1ps
 module EHXPLLL #(
     parameter CLKI_DIV = 1,
@@ -36,7 +36,7 @@ module EHXPLLL #(
 );
 
     real period, last, vco;
-    integer edges;
+    integer edges, late;
 
     initial begin
         CLKOP = 0;
@@ -72,8 +72,10 @@ module EHXPLLL #(
     end
 
     initial if (CLKOS2_ENABLE == "ENABLED") begin
+        if (!$value$plusargs("CLKOS2_LATE=%d", late))
+            late = 8 * (CLKOS2_CPHASE - CLKOS_CPHASE) + CLKOS2_FPHASE - CLKOS_FPHASE;
         wait (LOCK);
-        #(vco * (CLKOS2_CPHASE - CLKOS_CPHASE + (CLKOS2_FPHASE - CLKOS_FPHASE) / 8.0));
+        #(vco * late / 8.0);
         forever #(vco * CLKOS2_DIV / 2.0) CLKOS2 = ~CLKOS2;
     end
 

@@ -25,7 +25,7 @@ from rtl_gen.engine.top import Engine
 from rtl_gen.host_link import Command
 from rtl_gen.pll import fastest_setting
 from rtl_gen.sdram.timing import SDRAM_32MB
-from sim.board import board_sources, talk, with_chip
+from sim.board import board_sources, build, converse, corner, with_chip
 from sim.netlist import netlist_sources
 from sim.random_network import random_network
 
@@ -33,6 +33,9 @@ DIGEST = b"\x00\xffHBhb\x80\x7f"
 BAUD = 6_250_000  # the most that the oscillator allows: less to simulate
 BOARD = get_board("ulx3s")
 SETTING = fastest_setting(BOARD.clock_hz, 100e6)
+# steps of the PLL at SETTING, on both sides of what data sheets allow where read data comes late
+# and where the word before goes early, and the one that is built in
+PHASES = {"late": (4, 23, 29, 30), "early": (17, 18, 23)}
 WAKE = [host.request(Command.IDENTIFY)] * 5  # the memory's power-up takes 200 us
 
 
@@ -69,12 +72,20 @@ class Design:
 
     def talk(self, frames, sources, name, out_dir):
         """Answers of the board made of ``sources``, whose design is the module ``name``."""
+        return self.converse(frames, self.build(sources, name, out_dir), out_dir)
+
+    def build(self, sources, name, out_dir):
+        """The board's simulator in ``out_dir``; its top."""
         write_images(self.emitted, pack(self.program), out_dir / "images")
         if self.program.config.streams:
             around = with_chip(name, out_dir, board=BOARD, part=SDRAM_32MB, clk_hz=SETTING.out_hz)
             sources, name = (*around, *sources), "with_chip"
-        return talk(sources, name, frames, board=BOARD, out_dir=out_dir,
-                    images=out_dir / "images", baud=BAUD)  # fmt: skip
+        build(sources, name, out_dir)
+        return name
+
+    def converse(self, frames, name, out_dir, plusargs=()):
+        return converse(name, frames, board=BOARD, out_dir=out_dir, images=out_dir / "images",
+                        baud=BAUD, plusargs=plusargs)  # fmt: skip
 
 
 def small(read_delay=None):
@@ -180,6 +191,23 @@ def test_a_read_delay_that_is_wrong_is_found_by_the_check(tmp_path):
     answers = design.talk(frames, board_sources(design.emitted, tmp_path), "board_top", tmp_path)
     found = host.parse_check([host.parse_response(answer) for answer in answers][-1])
     assert not found.ok and found.expected == crc != found.found
+
+
+@pytest.mark.slow
+def test_phases_of_the_chips_clock_that_the_check_accepts(tmp_path):
+    """A sweep, with the data-sheet arithmetic beside it; the phase that is built in passes both."""
+    design = small()
+    frames = design.upload()
+    name = design.build(board_sources(design.emitted, tmp_path), "board_top", tmp_path)
+    chosen = design.memory.tuned(SETTING).late
+    assert chosen in PHASES["late"] and chosen in PHASES["early"]
+    for data, phases in PHASES.items():
+        for phase in phases:
+            where = corner(SDRAM_32MB, late=data == "late", phase=phase)
+            answer = design.converse(frames, name, tmp_path, where)[-1]
+            margins = design.memory.margins(dataclasses.replace(SETTING, late=phase))
+            right = margins.read_setup > 0 if data == "late" else margins.read_hold > 0
+            assert host.parse_check(host.parse_response(answer)).ok == right, (data, phase)
 
 
 @pytest.mark.slow
