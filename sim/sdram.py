@@ -12,6 +12,8 @@ from hwbnn.cache import default_folder, digest
 from hwbnn.emit import PRIMITIVES, VERILOG, Emitted, emit, verilog_for_sim
 from rtl_gen.sdram.timing import SdramPart
 
+from .verilator import binary
+
 __all__ = ["CHIP", "SdramBench", "Setup", "chip_timing"]
 
 CHIP = Path(__file__).parent / "cells" / "sdr_sdram.v"
@@ -143,11 +145,7 @@ class SdramBench:
 
 def _build(modules: dict[str, str], bench: str, tool: tools.Tool, cache: Path) -> Path:
     """The folder of the simulator, built or found."""
-    flags = ["--binary", "--timing", "--top-module", "bench", "--Mdir", "obj",
-             # The wheel's makefile lacks the flag for coroutines; building takes longer than
-             # running.
-             "-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
-             *(f"-Wno-{name}" for name in WARNINGS)]  # fmt: skip
+    flags = [f"-Wno-{name}" for name in WARNINGS]
     primitives = [(VERILOG / name).read_text() for name in PRIMITIVES]
     key = digest(bench, *modules.values(), CHIP.read_text(), *primitives, *flags, str(tool))
     target = cache / "simulators" / f"sdram-{key[:32]}"
@@ -159,7 +157,7 @@ def _build(modules: dict[str, str], bench: str, tool: tools.Tool, cache: Path) -
         sources = verilog_for_sim(Emitted("controllers", modules, {}, {}), work)
         (work / "bench.v").write_text(bench)
         files = ["bench.v", *(path.name for path in sources), str(CHIP)]
-        tools.run(tool, [*flags, *files], cwd=work, log=work / "verilator.log")
+        binary(tool, [*flags, *files], work)
         try:
             work.rename(target)
         except OSError:  # another process was faster

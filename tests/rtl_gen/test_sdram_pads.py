@@ -20,6 +20,7 @@ from rtl_gen.sdram.pads import SdramPads
 from rtl_gen.sdram.timing import SDRAM_32MB
 from sim.netlist import WARNINGS, netlist_sources
 from sim.sdram import CHIP
+from sim.verilator import binary
 
 
 class OnPads(wiring.Component):
@@ -119,15 +120,9 @@ def test_the_netlist_reads_the_chip(tmp_path, read_delay, right):
     contents = [(k * 40503 + 7) & 0xFFFF for k in range(1 << 11)]
     (tmp_path / "sdram.hex").write_text("".join(f"{word:04x}\n" for word in contents))
     verilator = tools.find("verilator")
-    tools.run(
-        verilator,
-        ["--binary", "--timing", "--top-module", "bench", "--Mdir", "obj",
-         "-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
-         *(f"-Wno-{name}" for name in (*WARNINGS, "BLKSEQ")),
-         "bench.v", *map(str, gates), str(CHIP)],
-        cwd=tmp_path, log=tmp_path / "verilator.log",
-    )  # fmt: skip
-    program = tools.Tool("simulation", (str(tmp_path / "obj" / "Vbench"),), "", verilator.kind)
+    simulator = binary(verilator, [*(f"-Wno-{name}" for name in (*WARNINGS, "BLKSEQ")), "bench.v",
+                                   *map(str, gates), str(CHIP)], tmp_path)  # fmt: skip
+    program = tools.Tool("simulation", (str(simulator),), "", verilator.kind)
     lines = []
     log = tmp_path / "simulation.log"
     tools.run(program, ["+SDRAM=sdram.hex"], cwd=tmp_path, log=log, on_line=lines.append)
