@@ -194,7 +194,7 @@ def _drain(step: Step, timing: Timing) -> int:
 def _scan(program: Program) -> int:
     """Cycles from the last step's end to the end of the scan of the logits."""
     lanes, classes = program.config.lanes, program.layers[-1].out_shape[0]
-    return 4 * -(-classes // lanes) + classes + 1
+    return 4 * -(-classes // lanes) + classes + 2
 
 
 def _capacity(step: Step, config) -> int:

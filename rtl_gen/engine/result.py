@@ -28,7 +28,7 @@ class ResultScan(wiring.Component):
         Read port of the logit memory for the host, two cycles.
 
     A word of P logits takes P + 4 cycles, the last one only as many as it has classes, and the
-    pulse one more.
+    pulse two more.
     """
 
     def __init__(self, config: EngineConfig):
@@ -81,24 +81,22 @@ class ResultScan(wiring.Component):
             ram.r_addr.eq(self.i_logit_addr),
             self.o_logit.eq(ram.r_data),
         ]
-        # a value is compared a cycle before its turn, with the best one and with the one whose turn
-        # it is, which may become the best: the words come from far
-        upcoming = Signal(signed(f))
-        above_best, above_value, took, wins = (
-            Signal(name=n) for n in ("above_best", "above_value", "took", "wins"))
-        m.d.comb += [
-            upcoming.eq(Mux(scanning, lanes[f : 2 * f] if p > 1 else 0, self.i_word[:f])),
-            wins.eq((index == 0) | Mux(took, above_value, above_best)),
-        ]
+        # a value is compared when its turn comes, with the best one and with the one before, which
+        # becomes the best in that cycle if it wins: the next cycle only chooses
+        late, late_index, turn = Signal.like(value), Signal.like(index), Signal()
+        above_best, above_late, took, wins = (
+            Signal(name=n) for n in ("above_best", "above_late", "took", "wins"))
+        m.d.comb += wins.eq(turn & ((late_index == 0) | Mux(took, above_late, above_best)))
         m.d.sync += [
-            above_best.eq(upcoming > best),
-            above_value.eq(upcoming > value),
-            took.eq(scanning & wins),
-        ]
+            turn.eq(scanning), late.eq(value), late_index.eq(index),
+            above_best.eq(value > best),
+            above_late.eq(value > late),
+            took.eq(wins),
+        ]  # fmt: skip
+        with m.If(wins):
+            m.d.sync += [best.eq(late), self.o_class.eq(late_index)]
         with m.If(scanning):
             m.d.sync += [index.eq(index + 1), lane.eq(lane + 1), lanes.eq(lanes >> f)]
-            with m.If(wins):
-                m.d.sync += [best.eq(value), self.o_class.eq(index)]
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.i_start):
@@ -127,9 +125,11 @@ class ResultScan(wiring.Component):
             with m.State("SCAN"):
                 m.d.comb += [self.o_busy.eq(1), scanning.eq(1)]
                 with m.If(index == self.i_last):
-                    m.next = "DONE"
+                    m.next = "LAST"
                 with m.Elif(lane == p - 1):
                     m.next = "READ"
+            with m.State("LAST"):
+                m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.o_done.eq(1)
                 m.next = "IDLE"

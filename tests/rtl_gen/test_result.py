@@ -46,7 +46,7 @@ def test_classes_of_nasty_logits(shape):
             while not ctx.get(dut.o_done):
                 cycles += 1
                 await ctx.tick()
-            assert cycles == 4 * len(memory) + len(logits), logits
+            assert cycles == 4 * len(memory) + len(logits) + 1, logits
             assert ctx.get(dut.o_class) == logits.index(max(logits)), logits
             await ctx.tick()
             for n, logit in enumerate(logits):
