@@ -243,7 +243,7 @@ class Constants:
         config = program.config
         self.stream, self.streamed = stream, False
         self.words = config.lanes * config.const_words
-        self.lead = max(0, min(timing.const_lead - 4, self.words - 1))
+        self.lead = max(0, min(timing.const_lead - 3, self.words - 1))
         self.hold = timing.const_hold
 
     def setup(self, cycle: int, step: Step) -> None:

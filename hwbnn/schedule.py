@@ -170,9 +170,10 @@ def _run_step(step: Step, taken: int, weights: Weights, constants: Constants):
         for ig in range(step.n_ig):
             go = free
             if not step.layer.map_pass:
-                go = max(free, weights.next_ready())
+                # what is ready lets a sweep start in the next cycle
+                go = max(free, weights.next_ready() + 1)
                 if ig == step.n_ig - 1:
-                    go = max(go, constants.ready)
+                    go = max(go, constants.ready + 1)
                     constants.taken(go)
                 weights.taken(go)
             wait += go - free

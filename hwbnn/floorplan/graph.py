@@ -21,13 +21,14 @@ class Problem:
 
     ``pins`` holds the nodes of all nets one after another, net n from ``starts[n]`` on; ``area`` is
     in tiles of logic (0 for blocks), ``kind`` 0 for logic or one more than the index into BLOCKS.
-    ``blocks`` maps the name of a block's cell to its node.
+    ``node`` is that of every cell, ``blocks`` maps the name of a block's cell to its node.
     """
 
     pins: np.ndarray
     starts: np.ndarray
     area: np.ndarray
     kind: np.ndarray
+    node: np.ndarray
     blocks: dict[str, int]
 
 
@@ -64,7 +65,8 @@ def problem(cells: dict[str, dict]) -> Problem:
             nets.append(sorted(ends))
     lengths = np.array([len(ends) for ends in nets], int)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(int) if nets else lengths
-    return Problem(np.array([n for ends in nets for n in ends], int), starts, area, kind, blocks)
+    return Problem(np.array([n for ends in nets for n in ends], int), starts, area, kind, node,
+                   blocks)
 
 
 def _together(types, driver, users) -> np.ndarray:

@@ -114,20 +114,22 @@ class ConstantLoader(wiring.Component):
         A step begins: where its constants lie (in the ring if streamed), and its output groups
         less one.
     i_take : In(1);  o_ready : Out(1)
-        Handshake with the sequencer. Ready falls two cycles after a take.
+        Handshake with the sequencer, which takes a cycle after a group got ready or later. Ready
+        falls two cycles after a take.
     i_swap : In(LANE_STAGES)
     i_vector, i_other, i_gain, i_mix : In, where the configuration has gains
         As of `LaneConstants`, the first two arrays of P.
     o_active : Out(ArrayLayout(const_layout, P))
 
-    A group's constants take P*R cycles; groups follow at least P*R + hold - lead + 3 apart.
+    A group's constants take P*R cycles; groups follow at least P*R + hold - lead + 4 apart.
     """
 
     def __init__(self, config: EngineConfig, *, hold: int, lead: int):
         self._config, self._hold = config, hold
         n_words = config.lanes * config.const_words
-        # the last word arrives four cycles after its read is decided
-        self._lead = max(0, min(lead - 4, n_words - 1))
+        # the last word arrives four cycles after its read is decided, a group is taken a cycle after
+        # it got ready or later
+        self._lead = max(0, min(lead - 3, n_words - 1))
         gains = {}
         if config.gains is not None:
             values = In(data.ArrayLayout(signed(GAIN_BITS), config.lanes))

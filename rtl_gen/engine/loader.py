@@ -103,8 +103,8 @@ class WeightLoader(wiring.Component):
     Members
     -------
     i_take_x, i_take_d : In(1);  o_ready_x, o_ready_d : Out(1)
-        Handshake with the sequencer: a ready tile is taken when its first group issues. Ready falls
-        two cycles later, when none is taken.
+        Handshake with the sequencer: a ready tile is taken when its first group issues, a cycle
+        after it got ready or later. Ready falls two cycles later, when none is taken.
     o_load_x, o_weights_x, o_load_d, o_weights_d : Out
         Load ports of the arrays.
     i_stream_K, o_read_K : see WeightStream, K of "weights" and "dense_weights"
@@ -123,10 +123,11 @@ class WeightLoader(wiring.Component):
             "x": max(1, swap_x + guard_x - self.LATENCY - 1),
             "d": max(1, swap_d + guard_d - self.LATENCY - 1),
         }
-        # reads that may still be to come when a tile is announced: its swap is that far off
+        # reads that may still be to come when a tile is announced: it is taken a cycle later or
+        # more, and its swap is that far off
         self.lead = {
-            "x": max(0, min(config.lanes - 1, swap_x - self.LATENCY)),
-            "d": max(0, min(config.lanes - 1, swap_d - self.LATENCY)),
+            "x": max(0, min(config.lanes - 1, swap_x + 1 - self.LATENCY)),
+            "d": max(0, min(config.lanes - 1, swap_d + 1 - self.LATENCY)),
         }
         super().__init__(
             {

@@ -63,7 +63,8 @@ class Sequencer(wiring.Component):
     i_rows : In
         Complete rows of the image memory; a step waits for those it reads (none with a stem).
     i_ready_x, i_ready_d, i_ready_c, i_ready_s : In(1)
-        Weights of the XNOR array, of the dense array, constants, and a row of the stem are at hand.
+        Weights of the XNOR array, of the dense array, constants, and a row of the stem are at hand:
+        a sweep that waits for them starts a cycle later.
     o_take_x, o_take_d, o_take_c : Out(1)
         They are used from here on.
     o_step : Out(step_layout), o_setup : Out(1)
@@ -171,17 +172,17 @@ class Sequencer(wiring.Component):
         ]
         point = step.point if config.pointwise else Const(0)
         map_pass = step.map_pass if config.passes else Const(0)
-        # steps without weights, and with ones that are not the dense array's
-        free, not_dense, not_image = map_pass, step.stem, step.from_x
+        # steps that do not read the image
+        not_image = step.from_x
         if config.gains is not None:
-            free, not_dense = map_pass | step.from_map, step.stem | step.from_map
             not_image = step.from_x | step.from_map
         # which weights a step takes, from registers beside this: a step's own are everywhere
-        of_stem, of_dense, of_none, takes_x, takes_d = (
-            Signal(name=n) for n in ("of_stem", "of_dense", "of_none", "takes_x", "takes_d"))
-        tile_first = Signal()
+        of_stem, of_dense, of_none, of_pass, takes_x, takes_d = (
+            Signal(name=n)
+            for n in ("of_stem", "of_dense", "of_none", "of_pass", "takes_x", "takes_d"))
+        tile_first = Signal(init=1)
         running, go = Signal(), Signal()
-        weights_ok = Signal()
+        weights_ok, sweep_ok = Signal(), Signal()
         # partial sums are written three cycles after they are read: sweeps start 4 cycles apart
         gap = Signal(3 if config.passes else 2)
         with m.If(gap != 0):
@@ -191,22 +192,26 @@ class Sequencer(wiring.Component):
             if config.passes:
                 # bits that straddle two words are written a cycle later than others: a pass, which
                 # waits for no constants, starts its sweeps PASS_SWEEP cycles apart
-                with m.If(map_pass):
+                with m.If(of_pass):
                     m.d.sync += gap.eq(PASS_SWEEP - 1)
+        # Whether the next sweep may start is decided a cycle before, from what comes from far. It is
+        # the one that waits, or the one behind the sweep in progress, which began long enough ago
+        # for everything that it took to be gone.
+        ahead_last, sweep_last = Signal(), Signal()
+        m.d.sync += ahead_last.eq(Mux(ig_last, step.n_ig == 0, ig + 1 == step.n_ig))
         m.d.comb += [
             weights_ok.eq(
                 Mux(of_stem, self.i_ready_s, Mux(of_dense, self.i_ready_d, self.i_ready_x))
                 | of_none
             ),
-            go.eq(
-                running
-                & (~tile_first | (weights_ok & (~ig_last | self.i_ready_c | map_pass)
-                                  & (gap == 0)))
-            ),
+            sweep_last.eq(Mux(tile_first, ig_last, ahead_last)),
+            go.eq(running & (~tile_first | sweep_ok)),
             self.o_take_x.eq(go & tile_first & takes_x),
             self.o_take_d.eq(go & tile_first & takes_d),
-            self.o_take_c.eq(go & tile_first & ig_last & ~map_pass),
+            self.o_take_c.eq(go & tile_first & ig_last & ~of_pass),
         ]
+        m.d.sync += sweep_ok.eq(weights_ok & (~sweep_last | self.i_ready_c | of_pass)
+                                & (gap <= 1) & ~(go & tile_first))
 
         # -- this issue ----------------------------------------------------------------------
         new, word_now = Signal(), Signal(ba)
@@ -322,15 +327,20 @@ class Sequencer(wiring.Component):
                 with m.If(following_ready & rows_ok & bits_ok):
                     m.d.comb += [take_step.eq(1), self.o_frame.eq(first_step)]
                     m.d.sync += [step.eq(following), first_step.eq(0)]
+                    passes = following.map_pass if config.passes else Const(0)
+                    of_map = following.from_map if config.gains is not None else Const(0)
+                    m.d.sync += [
+                        of_stem.eq(following.stem),
+                        of_dense.eq(following.dense),
+                        of_none.eq(passes | of_map),
+                        of_pass.eq(passes),
+                        takes_x.eq(~following.dense & ~passes),
+                        takes_d.eq(following.dense & ~following.stem & ~of_map),
+                    ]
                     m.next = "SETUP"
             with m.State("SETUP"):
                 m.d.comb += self.o_setup.eq(1)
                 m.d.sync += [
-                    of_stem.eq(step.stem),
-                    of_dense.eq(step.dense),
-                    of_none.eq(free),
-                    takes_x.eq(~step.dense & ~map_pass),
-                    takes_d.eq(step.dense & ~not_dense),
                     j.eq(0),
                     y.eq(0),
                     ig.eq(0),
