@@ -98,7 +98,10 @@ class BoardTop(wiring.Component):
 
         engine = self._engine
         unit = leaf(engine, platform) if hasattr(engine, "leaf_name") else engine
-        hold = level(m, link.o_hold, "sync", init=1) if hasattr(link, "o_hold") else Const(0)
+        # it goes to thousands of registers: from one of its own, no logic behind it
+        hold = Signal(init=1)
+        m.d.sync += hold.eq(
+            level(m, link.o_hold, "sync", init=1) if hasattr(link, "o_hold") else 0)
         m.submodules.engine = self._resettable(m, hold, unit)
         # while the engine is held, what is left of an image that nobody waits for goes nowhere
         width = len(link.o_pixel.payload)
@@ -151,7 +154,7 @@ class BoardTop(wiring.Component):
         m.domains.engine = ClockDomain()
         m.d.comb += [
             ClockSignal("engine").eq(ClockSignal()),
-            ResetSignal("engine").eq(ResetSignal() | hold),
+            ResetSignal("engine").eq(hold),
         ]
         return DomainRenamer("engine")(unit)
 

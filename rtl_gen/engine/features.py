@@ -134,7 +134,8 @@ def _two_memories(m, config, ports, bank_read, late, unit):
         of_step.append(Mux(odd, words[-1], words[0]))
         of_unit.append(_side_by_side(words, config))
     m.d.sync += unit.i_x.eq(Mux(unit.o_entry.bank, of_unit[1], of_unit[0]))
-    return Mux(bank_read, of_step[1], of_step[0])
+    came_from = DelayLine(m, bank_read, "bank_read")[FEATURE_LATENCY]
+    return Mux(came_from, of_step[1], of_step[0])
 
 
 def _side_by_side(words, config):

@@ -18,10 +18,11 @@ def partial_sums(m, config: EngineConfig, timing: Timing, step, issue, sums, oth
     then comes in the dense array's place. The controls are a delay line whose tap 0 accompanies
     the sums; accumulators are valid with tap 2.
     """
-    # the read is a cycle ahead of the sums: its data takes two
-    ahead = Signal(issue_layout(config))
-    late, early = issue[timing.issue_to_d - 1], issue[timing.issue_to_x - 1]
-    m.d.comb += ahead.eq(Mux(step.dense, late, early))
+    # the read is a cycle ahead of the sums: its data takes two; and it goes to many blocks
+    following, ahead, reads = Signal(issue_layout(config)), Signal(issue_layout(config)), Signal()
+    late, early = issue[timing.issue_to_d - 2], issue[timing.issue_to_x - 2]
+    m.d.comb += following.eq(Mux(step.dense, late, early))
+    m.d.sync += [ahead.eq(following), reads.eq(following.valid & ~following.first)]
     at = DelayLine(m, ahead, "control", reset=True).after(1)
     width, depth = config.memories()["psum"]
     m.submodules.psum = ram = Ram(
@@ -46,7 +47,7 @@ def partial_sums(m, config: EngineConfig, timing: Timing, step, issue, sums, oth
         ]
     m.d.comb += [
         before.eq(ram.r_data),
-        ram.r_en.eq(ahead.valid & ~ahead.first),
+        ram.r_en.eq(reads),
         ram.r_addr.eq(address),
         ram.w_en.eq(at[2].valid & ~at[2].last),
         ram.w_addr.eq(addresses[3]),

@@ -102,7 +102,11 @@ class Engine(wiring.Component):
             config, hold=timing.const_hold, lead=timing.const_lead
         )
         m.submodules.result = result = ResultScan(config)
-        step = seq.o_step
+        # fields of the step for everything behind the issues, which come two cycles after them or
+        # later: what decides that a step begins is far from most of it
+        self.step = step = Signal.like(seq.o_step, name="step", reset_less=True)
+        self.setup = Signal(name="setup")
+        m.d.sync += [step.eq(seq.o_step), self.setup.eq(seq.o_setup)]
         issue = DelayLine(m, seq.o_issue, "issue", reset=True)
 
         image = self._image(m, seq) if config.stem is None else None
@@ -114,9 +118,9 @@ class Engine(wiring.Component):
             loader.i_take_d.eq(seq.o_take_d),
             constants.i_take.eq(seq.o_take_c),
             constants.i_setup.eq(self._with_constants(seq)),
-            constants.i_address.eq(step.const_addr),
-            constants.i_streamed.eq(step.const_streamed),
-            constants.i_groups.eq(step.n_og),
+            constants.i_address.eq(seq.o_step.const_addr),
+            constants.i_streamed.eq(seq.o_step.const_streamed),
+            constants.i_groups.eq(seq.o_step.n_og),
         ]
         if config.streams:
             self._weight_stream(m, loader, constants)
@@ -210,8 +214,7 @@ class Engine(wiring.Component):
 
     def _arrays(self, m, platform, seq, issue, image, bitmap, xmap, loader):
         """Fetch windows and dense inputs, feed both arrays; returns [xnor sums, dense sums]."""
-        config, timing = self.config, self.timing
-        step = seq.o_step
+        config, timing, step = self.config, self.timing, self.step
         t, k = config.pixels, config.dense_inputs
         new = DelayLine(m, seq.o_new, "new", reset=True)
         top = DelayLine(m, seq.o_top, "top")
@@ -304,7 +307,7 @@ class Engine(wiring.Component):
 
     def _lanes(self, m, platform, seq, issue, at, acc, constants, bitmap, xmap, result, branch,
                levels, moves):
-        config, step = self.config, seq.o_step
+        config, step = self.config, self.step
         p, t, f = config.lanes, config.pixels, config.feature_bits
         swap = Signal()
         m.d.comb += swap.eq(at[0].valid & at[0].og_first)
@@ -413,7 +416,7 @@ class Engine(wiring.Component):
             return
         s = after
         m.d.comb += [
-            bitmap.i_setup.eq(seq.o_setup),
+            bitmap.i_setup.eq(self.setup),
             bitmap.i_buffer.eq(step.bits_buffer),
             bitmap.i_addr.eq(step.bits_addr),
             bitmap.i_start.eq(step.bits_start),
@@ -438,9 +441,9 @@ class Engine(wiring.Component):
         Where a step may begin while results of the one before are on their way, these change as
         its first results come by.
         """
-        step = seq.o_step
         if not self.config.beside:
-            return (step, seq.o_setup), (step, seq.o_setup)
+            return (self.step, self.setup), (self.step, self.setup)
+        step = seq.o_step
         setup = DelayLine(m, seq.o_setup, "stage_setup", reset=True)
         found = []
         for name, at in (("early", self.timing.early), ("late", self.timing.late)):
@@ -488,7 +491,6 @@ class Engine(wiring.Component):
         if self.config.overlap:  # the frame started a turn of the program ago
             with m.If(started):
                 m.d.sync += before.eq(count)
-        cycles = (Cat(Const(1, 1), count) + Cat(Const(1, 1), before))[1:]
         m.d.comb += [
             result.i_start.eq(seq.o_result),
             result.i_address.eq(step.f_read),
@@ -501,8 +503,7 @@ class Engine(wiring.Component):
         ]
         if self.config.batch > 1:
             m.d.comb += [result.i_next.eq(seq.o_result_next), result.i_step.eq(step.f_step)]
-        done = Signal()
-        m.d.sync += done.eq(seq.o_done)
-        with m.If(seq.o_done):
-            m.d.sync += [self.o_cycles.eq(cycles), self.o_class.eq(result.o_class)]
-        m.d.comb += self.o_done.eq(done)
+        done = Signal()  # the missing cycle has come by then
+        m.d.sync += [done.eq(seq.o_done), self.o_done.eq(done)]
+        with m.If(done):
+            m.d.sync += [self.o_cycles.eq(count + before), self.o_class.eq(result.o_class)]
