@@ -130,7 +130,7 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
             if step.fields.get("flows"):
                 free_at = end + 2 + timing.flow_drain
             if step.layer.stem:
-                stem.row_taken(finish)
+                stem.row_taken(finish + 1)
             if step.layer.from_image:
                 image.done(step, finish)
             if step.fields.get("due"):

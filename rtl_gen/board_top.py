@@ -196,18 +196,21 @@ class StreamingBoardTop(BoardTop):
     def _memory(self, m, link, engine, hold):
         m.submodules.sdram_pads = SdramPads(engine, clock="chip", inverted=False)
         m.submodules.to_memory = words = fifo.AsyncFIFO(width=16, depth=4, **TO_SYNC)
+        # between the controller's ready and the FIFO's, either of which takes half a cycle
+        m.submodules.write_word = word = StreamRegister(16)
         wiring.connect(m, link.o_write, words.w_stream)
-        wiring.connect(m, words.r_stream, engine.i_write)
+        wiring.connect(m, words.r_stream, word.i)
+        wiring.connect(m, word.o, engine.i_write)
         # addresses stand still from the pulse on; no word follows a start so soon
         m.d.sync += [
             engine.i_write_start.eq(pulse(m, link.o_write_start, "io", "sync")),
             engine.i_write_base.eq(link.o_write_base),
             engine.i_check.eq(pulse(m, link.o_check, "io", "sync")),
+            engine.i_go.eq(level(m, link.o_go, "sync") & ~hold),
         ]
         m.d.comb += [
             engine.i_base.eq(link.o_base),
             engine.i_words.eq(link.o_words),
-            engine.i_go.eq(level(m, link.o_go, "sync") & ~hold),
             link.i_checked.eq(pulse(m, engine.o_checked, "sync", "io")),
             link.i_crc.eq(engine.o_crc),
             link.i_ready.eq(level(m, engine.o_ready, "io")),

@@ -3,11 +3,11 @@
     python benchmarks/paths/paths.py BUILD/build [--count N] [--over NS]
 
 reads the `design.json` of a build folder (or any netlist that yosys wrote), places all its cells as
-the floorplan does, and adds up what cells and wires take from each register to the next. A router says
-only its worst path; here the ends of all slow ones are listed, gathered by their names without numbers,
-with the worst path of each gathering. Placement here does not know of time, so long wires that a placer
-would mend are among them: look at levels, and at ends that lie apart for a reason. Delays are fitted to routed designs: 0.6 ns and
-0.055 ns a tile for a wire.
+the floorplan does, and adds up what cells and wires take from each register to the next. A router
+says only its worst path; here the ends of all slow ones are listed, gathered by their names without
+numbers, with the worst path of each gathering. Placement here does not know of time, so long wires
+that a placer would mend are among them: look at levels of logic, and at ends that lie apart for a
+reason. Delays are fitted to routed designs: 0.6 ns and 0.055 ns a tile for a wire.
 """
 
 import argparse

@@ -339,6 +339,12 @@ class EngineConfig:
         dense = self.dense_inputs * (self.stream_weight_bits or self.weight_bits)
         return {kind: memories[kind][0] for kind in STREAM_KINDS} | {"dense_weights": dense}
 
+    @property
+    def read_at_once(self) -> dict[str, int]:
+        """Words of each streamed memory that its reader waits for: a tile, a group's constants."""
+        return dict.fromkeys(STREAM_KINDS, self.lanes) | {
+            "constants": self.lanes * self.const_words}
+
     @functools.cached_property
     def stream_parts(self) -> dict[str, int]:
         """16-bit words that a word of each memory takes in the stream."""

@@ -127,8 +127,8 @@ class ConstantLoader(wiring.Component):
     def __init__(self, config: EngineConfig, *, hold: int, lead: int):
         self._config, self._hold = config, hold
         n_words = config.lanes * config.const_words
-        # the last word arrives four cycles after its read is decided, a group is taken a cycle after
-        # it got ready or later
+        # the last word arrives four cycles after its read is decided, a group is taken a cycle
+        # after it got ready or later
         self._lead = max(0, min(lead - 3, n_words - 1))
         gains = {}
         if config.gains is not None:
@@ -167,7 +167,7 @@ class ConstantLoader(wiring.Component):
         following, there, first_address = Signal.like(address), Signal(init=1), self.i_address
         m.d.comb += following.eq(address + 1)
         if config.streams:
-            first_address = self._stream(m, ram, address, following, reading, there, n_words)
+            first_address = self._stream(m, ram, address, following, reading, there)
         with m.If(reading):
             m.d.sync += [address.eq(following), count.eq(count + 1)]
             with m.If(count == n_words - 1 - self._lead):
@@ -225,7 +225,7 @@ class ConstantLoader(wiring.Component):
             word = bank.o_word
         return m
 
-    def _stream(self, m, ram, address, following, reading, there, n_words):
+    def _stream(self, m, ram, address, following, reading, there):
         """The ring: where the next group lies, whether it is there; returns a step's address."""
         config = self._config
         connect_stream(m, self, ram, "constants")
@@ -235,7 +235,7 @@ class ConstantLoader(wiring.Component):
         with m.If(self.i_setup):
             m.d.sync += streamed.eq(self.i_streamed)
         m.d.comb += [
-            there.eq(~streamed | (self.i_used_constants >= n_words)),
+            there.eq(~streamed | self.i_enough_constants),
             self.o_read_constants.eq(reading & streamed),
         ]
         with m.If(streamed & (address == depth - 1)):

@@ -71,7 +71,7 @@ def stream_members(config: EngineConfig, *kinds: str) -> dict:
             f"i_en_{kind}": In(1),
             f"i_addr_{kind}": In(range(depth)),
             f"i_data_{kind}": In(width),
-            f"i_used_{kind}": In(range(config.rings[kind] + 1)),
+            f"i_enough_{kind}": In(1),
             f"o_read_{kind}": Out(1),
         }
     return members
@@ -249,18 +249,15 @@ class WeightLoader(wiring.Component):
         """Rings: where the next tile lies, and whether it is there; returns an entry's address."""
         config = self._config
         points = {}
-        enough = {}
         for kind, ram in (("weights", weights), ("dense_weights", dense)):
             connect_stream(m, self, ram, kind)
             depth, ring = config.memories()[kind][1], config.rings[kind]
             point = Signal(range(depth), init=depth - ring, name=f"point_{kind}")
             mine = Signal(name=f"streamed_{kind}")
             last = Signal(name=f"ring_ends_{kind}")
-            enough[kind] = Signal(name=f"enough_{kind}")
             m.d.comb += [
                 mine.eq(entry.streamed & (entry.dense == (kind == "dense_weights"))),
                 last.eq(address == depth - 1),
-                enough[kind].eq(getattr(self, f"i_used_{kind}") >= config.lanes),
                 getattr(self, f"o_read_{kind}").eq(reading & mine),
             ]
             with m.If(mine & last):
@@ -269,7 +266,8 @@ class WeightLoader(wiring.Component):
                 m.d.sync += point.eq(following)
             points[kind] = point
         m.d.comb += there.eq(
-            ~entry.streamed | Mux(entry.dense, enough["dense_weights"], enough["weights"])
+            ~entry.streamed
+            | Mux(entry.dense, self.i_enough_dense_weights, self.i_enough_weights)
         )
         point = Mux(loaded.dense, points["dense_weights"], points["weights"])
         return Mux(loaded.streamed, point, loaded.address)

@@ -37,12 +37,15 @@ def partial_sums(m, config: EngineConfig, timing: Timing, step, issue, sums, oth
     layout = data.ArrayLayout(signed(config.acc_bits), n)
     incoming = Signal(layout, reset_less=True)
     before, acc = Signal(layout), Signal(layout, reset_less=True)
+    dense, *here = (Signal(name=f"sums_of{k}") for k in range(1 + len(others)))
+    others = [(mine, *other) for mine, other in zip(here, others, strict=True)]
+    m.d.sync += [dense.eq(step.dense), *(mine.eq(theirs) for mine, theirs, _sums in others)]
     for i in range(n):
         xnor, multi_bit = (source[i] for source in sums)
-        for here, source in others:
-            multi_bit = Mux(here, source[i], multi_bit)
+        for mine, _theirs, source in others:
+            multi_bit = Mux(mine, source[i], multi_bit)
         m.d.sync += [
-            incoming[i].eq(Mux(step.dense, multi_bit, xnor)),
+            incoming[i].eq(Mux(dense, multi_bit, xnor)),
             acc[i].eq(incoming[i] + Mux(at[1].first, 0, before[i])),
         ]
     m.d.comb += [

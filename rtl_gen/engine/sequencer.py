@@ -194,9 +194,9 @@ class Sequencer(wiring.Component):
                 # waits for no constants, starts its sweeps PASS_SWEEP cycles apart
                 with m.If(of_pass):
                     m.d.sync += gap.eq(PASS_SWEEP - 1)
-        # Whether the next sweep may start is decided a cycle before, from what comes from far. It is
-        # the one that waits, or the one behind the sweep in progress, which began long enough ago
-        # for everything that it took to be gone.
+        # Whether the next sweep may start is decided a cycle before, from what comes from far. It
+        # is the one that waits, or the one behind the sweep in progress, which began long enough
+        # ago for everything that it took to be gone.
         ahead_last, sweep_last = Signal(), Signal()
         m.d.sync += ahead_last.eq(Mux(ig_last, step.n_ig == 0, ig + 1 == step.n_ig))
         m.d.comb += [

@@ -164,7 +164,7 @@ class Engine(wiring.Component):
         for kind in STREAM_KINDS:
             reader = constants if kind == "constants" else loader
             m.d.comb += getattr(source, f"i_read_{kind}").eq(getattr(reader, f"o_read_{kind}"))
-            for name in ("en", "addr", "data", "used"):
+            for name in ("en", "addr", "data", "enough"):
                 m.d.comb += getattr(reader, f"i_{name}_{kind}").eq(
                     getattr(source, f"o_{name}_{kind}")
                 )
@@ -192,13 +192,14 @@ class Engine(wiring.Component):
         unit = FirstConv if isinstance(config.stem, FirstConfig) else Stem
         m.submodules.stem = stem = unit(config.stem)
         read = issue[self.timing.issue_to_d - STEM_LATENCY]
-        address = Signal.like(stem.i_addr)
+        address, take = Signal.like(stem.i_addr), Signal(name="take_row")
+        m.d.sync += take.eq(seq.o_step_done & step.stem)
         m.d.comb += [
             stem.i_pixel.valid.eq(self.i_pixel.valid),
             stem.i_pixel.payload.eq(self.i_pixel.payload),
             self.i_pixel.ready.eq(stem.i_pixel.ready),
             seq.i_ready_s.eq(stem.o_ready),
-            stem.i_take.eq(seq.o_step_done & step.stem),
+            stem.i_take.eq(take),
             stem.i_read.eq(read.valid & step.stem),
             stem.i_addr.eq(address),
         ]

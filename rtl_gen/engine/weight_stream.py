@@ -24,10 +24,10 @@ class WeightStream(wiring.Component):
         Write port of memory K, one of STREAM_KINDS.
     i_read_K : In(1)
         The oldest word of ring K is being read.
-    o_used_K : Out
-        Words of ring K that can be read, those being read included until the next cycle.
+    o_enough_K : Out(1)
+        Ring K holds as many words as its reader takes at once, beside those read until now.
 
-    Latency: a memory word counts as used three cycles after its last 16 bits were accepted.
+    Latency: a memory word counts three cycles after its last 16 bits were accepted.
     Throughput: 16 bits a cycle.
     """
 
@@ -43,7 +43,7 @@ class WeightStream(wiring.Component):
                 f"o_addr_{kind}": Out(range(depth)),
                 f"o_data_{kind}": Out(width),
                 f"i_read_{kind}": In(1),
-                f"o_used_{kind}": Out(range(config.rings[kind] + 1)),
+                f"o_enough_{kind}": Out(1),
             }
         super().__init__(members)
 
@@ -52,11 +52,17 @@ class WeightStream(wiring.Component):
         config = self._config
         parts = config.stream_parts
         buffer = Signal(STREAM_BITS * max(parts.values()), reset_less=True)
-        kind = Signal(2, reset_less=True)
+        # one for each kind, and whether the next word is a memory word's last: ready goes as far as
+        # the memory's FIFO, so that little may stand before it
+        mine = {name: Signal(name=f"is_{name}") for name in STREAM_KINDS}
         left = Signal(STREAM_BITS - 2, reset_less=True)  # memory words after this one
         part = Signal(range(max(parts.values())))
         body = Signal()
         accept, last, room = Signal(), Signal(), Signal()
+        alone = Cat(of for name, of in mine.items() if parts[name] == 1).any()
+        before_last = Cat(of & (part == parts[name] - 2)
+                          for name, of in mine.items() if parts[name] > 1).any()  # fmt: skip
+        arriving = self.i_word.payload[:2]
         m.d.comb += [
             self.i_word.ready.eq(~body | ~last | room),
             accept.eq(self.i_word.valid & self.i_word.ready),
@@ -69,36 +75,41 @@ class WeightStream(wiring.Component):
         with m.If(accept):
             with m.If(~body):
                 m.d.sync += [
-                    kind.eq(self.i_word.payload[:2]),
                     left.eq(self.i_word.payload[2:]),
                     part.eq(0),
                     body.eq(1),
-                ]
+                    last.eq(Cat(arriving == index for index, name in enumerate(STREAM_KINDS)
+                                if parts[name] == 1).any()),
+                    *(mine[name].eq(arriving == index)
+                      for index, name in enumerate(STREAM_KINDS)),
+                ]  # fmt: skip
             with m.Elif(last):
-                m.d.sync += [part.eq(0), left.eq(left - 1), body.eq(left != 0)]
+                m.d.sync += [part.eq(0), left.eq(left - 1), body.eq(left != 0), last.eq(alone)]
             with m.Else():
-                m.d.sync += part.eq(part + 1)
+                m.d.sync += [part.eq(part + 1), last.eq(before_last)]
 
-        for index, name in enumerate(STREAM_KINDS):
+        rooms = []
+        for name in STREAM_KINDS:
             width, depth = config.memories()[name]
             ring, count = config.rings[name], parts[name]
-            mine, commit = Signal(name=f"is_{name}"), Signal(name=f"commit_{name}")
+            commit = Signal(name=f"commit_{name}")
             # from a register: ready goes as far as the memory's FIFO
             free, entering = Signal(name=f"free_{name}"), Signal(name=f"entering_{name}")
             entered = Signal(name=f"entered_{name}")
             address = Signal(range(depth), init=depth - ring, name=f"address_{name}")
-            used = getattr(self, f"o_used_{name}")
-            m.d.comb += mine.eq(kind == index)
-            with m.If(mine):
-                m.d.comb += [last.eq(part == count - 1), room.eq(free)]
-            m.d.comb += entering.eq(accept & body & last & mine)
+            used = Signal(range(ring + 1), name=f"used_{name}")
+            left_over = Signal(signed(len(used) + 2), name=f"left_{name}")
+            rooms.append(mine[name] & free)
+            m.d.comb += entering.eq(accept & body & last & mine[name])
             # words of several parts come too seldom for the one that enters now to matter
             m.d.sync += [
                 free.eq(used + commit + entered + (entering if count == 1 else 0) < ring),
                 entered.eq(entering),
                 commit.eq(entered),
-                used.eq(used + commit - getattr(self, f"i_read_{name}")),
+                used.eq(left_over),
+                getattr(self, f"o_enough_{name}").eq(left_over >= config.read_at_once[name]),
             ]
+            m.d.comb += left_over.eq(used + commit - getattr(self, f"i_read_{name}"))
             with m.If(commit):
                 m.d.sync += address.eq(Mux(address == depth - 1, depth - ring, address + 1))
             low = len(buffer) - STREAM_BITS * count
@@ -110,6 +121,7 @@ class WeightStream(wiring.Component):
                 getattr(self, f"o_addr_{name}").eq(address),
                 getattr(self, f"o_data_{name}").eq(data),
             ]
+        m.d.comb += room.eq(Cat(rooms).any())
         return m
 
     def _widened(self, data):

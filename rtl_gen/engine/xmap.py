@@ -406,11 +406,14 @@ class XMap(wiring.Component):
         if config.sum_depth:
             begins = self.i_sum_begins
             carried, to_store = self._sums_between_steps(m, valid1 & first1, last2)
-        half = Signal(max(config.gsum_shifts) + 1)
+        # sums lie apart from what says how far they are shifted
+        half = Signal(max(config.gsum_shifts) + 1, reset_less=True)
+        gsum = Signal.like(self.i_gsum, reset_less=True)
+        m.d.sync += gsum.eq(self.i_gsum)
         with m.Switch(self.i_gsum):
             for i, shift in enumerate(config.gsum_shifts):
                 with m.Case(i):
-                    m.d.comb += half.eq((1 << shift) >> 1)
+                    m.d.sync += half.eq((1 << shift) >> 1)
         result = Signal(word, reset_less=True)
         for lane in range(p):
             parts = []
@@ -433,7 +436,7 @@ class XMap(wiring.Component):
             rounded = Signal(signed(f + SUM_BITS + 1), name=f"rounded{lane}", reset_less=True)
             m.d.sync += rounded.eq(total + half)
             shifted = Signal(signed(f + SUM_BITS + 1), name=f"shifted{lane}")
-            with m.Switch(self.i_gsum):
+            with m.Switch(gsum):
                 for i, shift in enumerate(config.gsum_shifts):
                     with m.Case(i):
                         m.d.comb += shifted.eq(rounded >> shift)
