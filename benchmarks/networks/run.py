@@ -21,9 +21,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NAMES = (
     "snn-r18-tau5", "snn-r18-tau4", "snn-r18-tau6", "snn-r18-tau9", "reactnet-18", "reactnet-34",
-    *(f"ab-{net}-{images}" for images in ("c10", "in")
-      for net in ("reactnet-18", "biresnet-18", "xnornet-18")),
-    "ab-reactnet-34-in", "ab-reactnet-a-c10", "ab-reactnet-a-in", "reactnet-a",
+    *(f"ab-{net}-{images}" for images in ("c10", "c100", "in")
+      for net in ("reactnet-18", "biresnet-18", "xnornet-18", "reactnet-a")),
+    "ab-reactnet-34-in", "reactnet-a",
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
     "bnext-18-c10", "bnext-t-c10", "bnext-s-c10", "bnext-m-c10", "bnext-l-c10",
 )
