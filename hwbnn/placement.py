@@ -8,6 +8,7 @@ from .allocate import Region, first_fit
 from .batches import Batches
 from .geometry import bit_plane, geometry, x_planes, x_row_words, x_rows
 from .layers import Layer
+from .off_chip import OffChip
 from .order import Rows
 
 __all__ = ["Phases", "Placement", "place", "reads_stored"]
@@ -77,14 +78,39 @@ class Phases:
         return beside if last < self.prefix else beside | frozenset(range(end + 1))
 
 
-def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases) -> Placement:
+class _Lives:
+    """When values are needed: from the layer that makes one to the last that reads it. Of a map off
+    chip there is nothing on chip but between moves, while one of these layers runs."""
+
+    def __init__(self, layers: list[Layer], phases: Phases, off: OffChip):
+        self._phases = phases
+        self.last_use: dict[str, int] = {}
+        self._uses: dict[str, list[int]] = {}
+        for i, layer in enumerate(layers):
+            for name in layer.reads:
+                self.last_use[name] = i
+            for name in {*layer.reads, layer.value, layer.x} - {None}:
+                self._uses.setdefault(name, []).append(i)
+        self._moved = {name for layer in layers for name in off.names(layer)}
+
+    def moved(self, *names: str | None) -> bool:
+        """Whether all of these are maps off chip."""
+        return self._moved.issuperset(names)
+
+    def of(self, name: str, first: int, last: int | None = None) -> frozenset[int]:
+        """Times of a value that layer ``first`` makes; ``last`` reads it if no later one does."""
+        if name in self._moved:
+            return frozenset().union(*(self._phases.live(i, i) for i in self._uses[name]))
+        return self._phases.live(first, self.last_use[name] if last is None else last)
+
+
+def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases,
+          off: OffChip | None = None) -> Placement:
     """Assign addresses by lifetime; residual chains are updated in place."""
-    last_use: dict[str, int] = {}
-    for i, layer in enumerate(layers):
-        for name in layer.reads:
-            last_use[name] = i
-    feature_regions = _features(layers, config, rows, phases, last_use)
-    x_regions = _x(layers, config, rows, phases, last_use)
+    lives = _Lives(layers, phases, off or OffChip())
+    last_use = lives.last_use
+    feature_regions = _features(layers, config, rows, lives)
+    x_regions = _x(layers, config, rows, phases, lives)
     if config.run_time is not None:
         vectors = {f"x:{layer.x}" for layer in layers if layer.vector}
         vectors |= {f"x:{layer.sums}" for layer in layers if layer.sums}
@@ -113,7 +139,7 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases)
     bits, needed["bits"] = _bits(layers, config, rows, phases, last_use)
     branch = {}
     if config.gains is not None:
-        branch, needed["branch"] = _branch(layers, config, rows, phases, last_use)
+        branch, needed["branch"] = _branch(layers, config, rows, lives)
     return Placement(features, bits, x, rows, needed, branch=branch)
 
 
@@ -123,16 +149,18 @@ def reads_stored(layer: Layer, config: EngineConfig) -> bool:
                 and not (layer.vector and config.run_time))
 
 
-def _features(layers, config, rows, phases, last_use) -> list[Region]:
+def _features(layers, config, rows, lives: _Lives) -> list[Region]:
     shapes = {layer.x: _x_shape(layer) for layer in layers if layer.x}
     shapes |= {layer.value: (layer.joint, *layer.out_shape[1:]) for layer in layers}
     stored = {layer.value for layer in layers if layer.stored}
-    regions = []
+    regions, last_use = [], lives.last_use
     for i, layer in enumerate(layers):
         if not layer.stored or layer.at:  # what else makes the map follows
             continue
         r = layer.residual
-        in_place = (r is not None and last_use[r] == i and layer.takes_place_of(shapes[r])
+        # a residual off chip is there again for whoever else reads it
+        in_place = (r is not None and (last_use[r] == i or lives.moved(r, layer.value))
+                    and layer.takes_place_of(shapes[r])
                     and rows.kept(r) == rows.features[layer.value])
         if in_place and r not in stored:
             r, in_place = f"x:{r}", config.shared_x
@@ -143,12 +171,12 @@ def _features(layers, config, rows, phases, last_use) -> list[Region]:
         size = -(-layer.joint // config.lanes) * rows.features[layer.value] * geo.n_x_map
         # a residual used several times lies under the last copy, which is computed last
         before = size - size // layer.repeats if in_place else 0
-        regions.append(Region(layer.value, size, phases.live(i, end), r if in_place else None,
-                              before))
+        regions.append(Region(layer.value, size, lives.of(layer.value, i, end),
+                              r if in_place else None, before))
     return regions
 
 
-def _branch(layers, config, rows, phases, last_use) -> tuple[dict[str, int], int]:
+def _branch(layers, config, rows, lives: _Lives) -> tuple[dict[str, int], int]:
     """Maps that wait for gains."""
     regions = []
     for i, layer in enumerate(layers):
@@ -156,7 +184,7 @@ def _branch(layers, config, rows, phases, last_use) -> tuple[dict[str, int], int
         if maker:
             geo, name = geometry(maker, config), maker.value
             regions.append(Region(name, geo.n_og * rows.features[name] * geo.n_x_map,
-                                  phases.live(i, last_use[name])))
+                                  lives.of(name, i)))
     return first_fit(regions)
 
 
@@ -166,23 +194,27 @@ def _x_shape(layer: Layer) -> tuple[int, int, int]:
     return (c, h // 2, w // 2) if layer.halved else (c, h, w)
 
 
-def _x(layers, config, rows, phases, last_use) -> list[Region]:
+def _x(layers, config, rows, phases, lives: _Lives) -> list[Region]:
     stored = {layer.value for layer in layers if layer.stored}
-    regions = []
+    regions, last_use = [], lives.last_use
     for i, layer in enumerate(layers):
         if layer.sums and not layer.at:
             regions.append(Region(f"x:{layer.sums}", -(-layer.joint // config.lanes),
-                                  phases.live(i, last_use[layer.sums])))
+                                  lives.of(layer.sums, i)))
         if layer.x and not layer.at and not reads_stored(layer, config):
             size = rows.x[layer.x] * x_row_words(layer, config) * x_planes(layer, config)
-            over = None
+            over, before = None, 0
             if (config.shared_x and config.run_time is None and layer.residual in stored
                     and last_use[layer.residual] == i and i >= phases.prefix
                     and _shrinks_in_place(layer, config, rows)):
                 over = layer.residual
+            if (layer.halved and layer.joint == layer.out_shape[0]
+                    and lives.moved(layer.x, layer.residual)):
+                over = layer.residual if layer.residual in stored else f"x:{layer.residual}"
+                before = _ahead(layer, config, rows)
             if layer.levels and last_use[layer.source] == i:  # nobody else reads what it reads
                 over = next((r.name for r in regions if r.name == f"x:{layer.source}"), None)
-            regions.append(Region(f"x:{layer.x}", size, phases.live(i, last_use[layer.x]), over))
+            regions.append(Region(f"x:{layer.x}", size, lives.of(layer.x, i), over, before))
     return regions
 
 
@@ -195,6 +227,16 @@ def _shrinks_in_place(layer: Layer, config: EngineConfig, rows: Rows) -> bool:
     one = rows.kept(layer.residual) == height and rows.x[layer.x] == x_rows(layer)
     whole = geo.n_ig == 1 or geo.height * geo.n_x <= config.psum_depth
     return layer.halved and layer.repeats == 1 and one and whole
+
+
+def _ahead(layer: Layer, config: EngineConfig, rows: Rows) -> int:
+    """By how many words rows of a smaller map must begin before those of the layer's residual that
+    they are made of, both off chip, so that none is written where one will still be read."""
+    from_row, to_row = geometry(layer, config).n_x_map, x_row_words(layer, config)
+    kept, made = rows.kept(layer.residual), rows.x[layer.x]
+    # a row comes with the second one that it is made of; the planes of the smaller map are shorter
+    return max(0, *(y // 2 % made * to_row - (y + 1) % kept * from_row
+                    for y in range(0, layer.out_shape[1] - 1, 2)))
 
 
 def _over(regions: list[Region], layers, last_use) -> list[Region]:

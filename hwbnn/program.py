@@ -143,7 +143,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         split_at = halves(layers, beside)
         placement = place_beside(layers, config, rows, split_at)
     else:
-        placement = place(layers, config, rows, phases)
+        placement = place(layers, config, rows, phases, off)
     if config.shared_x:
         _check_shared(layers, placement)
     _check_parts(layers, config)
