@@ -248,12 +248,14 @@ def _over(regions: list[Region], layers, last_use) -> list[Region]:
 
 
 def _bits(layers, config, rows, phases, last_use):
-    """Each bit map goes to the buffer that its layer does not read."""
+    """Each bit map goes to the buffer that its layer does not read. Where several layers make a map
+    in whole planes, each part lives from its own layer on."""
     buffers: list[list[Region]] = [[], []]
     where: dict[str, int] = {}
     following = 0
+    over = _bits_in_place(layers, config, rows, last_use)
     for i, layer in enumerate(layers):
-        if not layer.bits or layer.at:
+        if not layer.bits or (layer.at and not _of_planes(layer, config)):
             continue
         buffer = 1 - where[layer.source] if layer.binary else following
         if config.run_time is not None:
@@ -261,11 +263,50 @@ def _bits(layers, config, rows, phases, last_use):
         where[layer.bits] = buffer
         following = 1 - buffer
         row, slots, planes = bit_plane(layer, rows.bits[layer.bits], config)
-        live = phases.live(i, last_use[layer.bits])
-        buffers[buffer].append(Region(layer.bits, row * slots * planes, live))
+        live, name, alias, before = phases.live(i, last_use[layer.bits]), layer.bits, None, 0
+        if _of_planes(layer, config):
+            planes = layer.out_shape[0] // config.channels_in
+            if layer.at:
+                name, alias = _part(layer), layer.bits
+                before = -(layer.at // config.channels_in * row * slots)
+        buffers[buffer].append(Region(name, row * slots * planes, live,
+                                      over.get(name, alias), before))
     result, needed = {}, 0
     for buffer, regions in enumerate(buffers):
         addresses, words = first_fit(regions)
         needed = max(needed, words)
         result |= {name: (buffer, address) for name, address in addresses.items()}
     return result, needed
+
+
+def _of_planes(layer: Layer, config: EngineConfig) -> bool:
+    """Whether the bits that a layer makes of its part of a map are whole planes of them."""
+    s = config.channels_in
+    return (layer.joint > layer.out_shape[0] and not layer.grouped
+            and layer.at % s == 0 and layer.out_shape[0] % s == 0)
+
+
+def _part(layer: Layer) -> str:
+    """What the bits that a layer makes of its part of a map are called here."""
+    return f"{layer.bits}@{layer.at}" if layer.at else layer.bits
+
+
+def _bits_in_place(layers, config: EngineConfig, rows: Rows, last_use) -> dict[str, str]:
+    """Bits under those that are made as they are read for the last time, rows after rows: by a 1x1
+    convolution computed again for the layer that makes the others."""
+    makers = {layer.bits: layer for layer in layers if layer.bits}
+    over = {}
+    for i, layer in enumerate(layers):
+        again = layer.remakes
+        if not (again and layer.bits and again.pointwise and last_use[again.source] == i):
+            continue
+        maker = makers[again.source]
+        planes = [bit_plane(x, rows.bits[x.bits], config) for x in (maker, layer)]
+        if layer.joint > layer.out_shape[0] and _of_planes(layer, config):
+            planes[1] = (*planes[1][:2], layer.out_shape[0] // config.channels_in)
+        elif layer.at:
+            continue
+        if maker.joint == maker.out_shape[0] and planes[0][:2] == planes[1][:2] \
+                and planes[0][2] <= planes[1][2]:
+            over[again.source] = _part(layer)
+    return over

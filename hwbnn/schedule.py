@@ -229,7 +229,7 @@ def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> Ste
     else:
         bound = {"binary": "array", "dense": "multipliers", "signed": "adders",
                  "stem": "lanes"}[step.kind]
-        if layer.pointwise:
+        if layer.by_groups:
             bound = "lanes" if step.n_ig == 1 else "bit memory"
     return StepCycles(
         step.name,

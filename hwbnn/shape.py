@@ -21,6 +21,7 @@ from .ops.int_dynamic import SubsamplePad
 from .order import Bands
 from .pack import border_constants, required_bits
 from .program import Program, program
+from .row_bits import by_rows
 from .run_time import run_time_config, whole_sums
 from .stem_pack import accumulator_bits
 
@@ -65,7 +66,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
            batch=None, beside: int | None = None, ahead: bool = False,
            wide: bool = False, signed_sums: bool = False, off_chip: int = 0,
-           off_rows: int = 0, off_again=None) -> Program:
+           off_rows: int = 0, off_again=None, row_bits: int = 0) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -81,9 +82,11 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     unit beside the array makes the bits (see `hwbnn.beside`). With ``ahead`` a first 3x3
     convolution has a unit of its own, with ``wide`` a pass takes two words a cycle. With
     ``signed_sums`` 1x1 layers of ±1 weights are computed by adders (see `has_signed_sums`). With
-    ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`).
+    ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`). With
+    ``row_bits`` bits for 1x1 convolutions lie by rows in maps of so many rows or more (see
+    `hwbnn.row_bits`).
     """
-    layers = extract(graph)
+    layers = by_rows(extract(graph), row_bits)
     types = graph.types()
     if ahead:
         layers[0] = _ahead(layers[0], beside)
@@ -100,6 +103,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         psum_depth=psum_depth,
         stem=stem,
         pointwise=any(layer.pointwise for layer in layers),
+        centred=any(layer.centred for layer in layers),
         overlap=overlap is not None or beside is not None,
         batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
@@ -443,13 +447,13 @@ def _available(config: EngineConfig, memory: str) -> int:
 
 
 def on_machine(graph: Graph, config: EngineConfig, batch=None, beside: int | None = None,
-               **off_chip) -> Program:
-    """The program of ``graph`` for an engine that exists already, with ``batch``, ``beside`` and
-    ``off_chip``, ``off_rows`` and ``off_again`` as of `derive`.
+               row_bits: int = 0, **off_chip) -> Program:
+    """The program of ``graph`` for an engine that exists already, with ``batch``, ``beside``,
+    ``row_bits`` and ``off_chip``, ``off_rows`` and ``off_again`` as of `derive`.
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
-    layers = extract(graph)
+    layers = by_rows(extract(graph), row_bits)
     if layers[0].stem or config.stem is not None:
         raise DoesNotFit("a unit for the first convolution is built for one network and serves no "
                          "other", where=layers[0].name)
@@ -471,6 +475,9 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None, beside: int | Non
         raise DoesNotFit("the engine has no 1x1 shortcuts of stride 2")
     if any(layer.pointwise for layer in layers) and not config.pointwise:
         raise DoesNotFit("the engine has no 1x1 binary convolutions")
+    if row_bits and not config.centred:
+        raise DoesNotFit("the engine reads bits for 1x1 convolutions by channel groups",
+                         where="row_bits")
     for name in ("id_bits", "weight_bits", "acc_bits", "z_bits", "bias_bits"):
         if needs[name] > getattr(config, name):
             raise DoesNotFit(f"needs {name} {needs[name]}, the engine has {getattr(config, name)}")

@@ -43,7 +43,7 @@ def step_fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[s
         f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
     rows = placement.rows
     source = rows.row(layer.source, piece.image, y0, h_in)
-    if layer.pointwise:
+    if layer.by_groups:
         f |= _point_rows(layer, config, placement, source)
     elif layer.binary or layer.from_image:
         centre = rows.row(layer.source, piece.image, y0 * op.stride, h_in)
@@ -52,6 +52,8 @@ def step_fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[s
         f |= _dense_rows(layer, config, placement, source)
         if config.signed_sums:
             f["signed_sums"] = int(layer.plus_minus)
+    if layer.centred:
+        f["centre"] = 1
     if layer.max_pool:
         f["max_pool"] = 1
     if layer.clamp:

@@ -19,6 +19,7 @@ from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
 from .step_fields import (
     BESIDE_FIELDS,
+    CENTRE_FIELD,
     COORDINATE_BITS,
     IMAGE_FIELDS,
     PASS_FIELD,
@@ -79,6 +80,8 @@ class EngineConfig:
     pointwise : bool
         1x1 binary convolutions: bit maps may be written by channel groups (see BitMap). P must
         divide S.
+    centred : bool
+        1x1 binary convolutions of maps that lie by rows, as the middle of 3x3 windows.
     sampled : bool
         Maps may be handed to the dense array with every second row and column.
     pooled : bool
@@ -130,6 +133,7 @@ class EngineConfig:
     image_frac: int = 6
     shared_x: bool = False
     pointwise: bool = False
+    centred: bool = False
     sampled: bool = False
     pooled: bool = True
     max_pool: bool = False
@@ -493,6 +497,7 @@ class EngineConfig:
             }
             | ({} if self.stem else IMAGE_FIELDS)
             | (POINTWISE_FIELDS if self.pointwise else {})
+            | (CENTRE_FIELD if self.centred else {})
             | ({"clamp": _bits(1 + len(self.clamps))} if self.clamps else {})
             | ({"max_pool": 1} if self.max_pool else {})
             | (SIGNED_FIELD if self.signed_sums else {})

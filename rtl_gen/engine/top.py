@@ -232,7 +232,10 @@ class Engine(wiring.Component):
         windows = []
         for name, depth, source in sources:
             pointwise = config.pointwise and source is bitmap
-            window = Window(depth=depth, pixels=t, pointwise=pointwise)
+            centred = config.centred and source is bitmap
+            window = Window(depth=depth, pixels=t, pointwise=pointwise, centred=centred)
+            if centred:
+                m.d.comb += window.i_centre.eq(step.centre)
             if pointwise:
                 m.d.comb += [
                     window.i_point.eq(step.point),

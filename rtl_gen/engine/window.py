@@ -25,6 +25,8 @@ class Window(wiring.Component):
     pointwise : bool
         Windows of 1x1 convolutions, too: their six right-hand taps are the two words of a pixel in
         each row bank, stored as neighbouring columns; read with stride 2.
+    centred : bool
+        Windows whose middle tap alone counts, too.
 
     Members
     -------
@@ -37,6 +39,8 @@ class Window(wiring.Component):
         Borders of this group, as in the issue.
     i_point, i_last, i_point_words : In, where ``pointwise``
         A 1x1 convolution; its last input group, of which only these words are taps.
+    i_centre : In(1), where ``centred``
+        The other taps come out as 0.
     o_window : Out(ArrayLayout(ArrayLayout(depth, 9), T))
         Windows, tap index 3*ky + kx.
     o_valid : Out(ArrayLayout(9, T))
@@ -47,11 +51,14 @@ class Window(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, *, depth: int, pixels: int, pointwise: bool = False):
+    def __init__(self, *, depth: int, pixels: int, pointwise: bool = False,
+                 centred: bool = False):
         self._depth, self._pixels, self._pointwise = depth, pixels, pointwise
+        self._centred = centred
         more = {"i_point": In(1), "i_last": In(1), "i_point_words": In(POINT_WORDS)}
         super().__init__(
             (more if pointwise else {})
+            | ({"i_centre": In(1)} if centred else {})
             | {
                 "i_words": In(data.ArrayLayout(2 * pixels * depth, ROW_BANKS)),
                 "i_new": In(1),
@@ -93,6 +100,8 @@ class Window(wiring.Component):
                         word_of = 2 * ky + kx - 1
                         held = ~self.i_last | self.i_point_words[word_of] if kx else Const(0)
                         inside = Mux(self.i_point, held, inside)
+                    if self._centred and (ky, kx) != (1, 1):
+                        inside &= ~self.i_centre
                     m.d.sync += valid[p][3 * ky + kx].eq(inside)
         # stride 2 needs no phase of its own: its groups start at word starts, 2*T columns apart
         stride2 = Signal(reset_less=True)

@@ -16,7 +16,7 @@ from sim.random_gains import random_gains
 
 DEFAULT, MORE = 4, 16
 EXPECTED = {"kept": 4, "twice": 4, "product twice": 2, "halved off chip": 2, "parts": 2,
-            "by rows": 4}
+            "by rows": 4, "bits by rows": 4, "bits in place": 3, "smaller map first": 1}
 
 
 def machine():
@@ -25,13 +25,13 @@ def machine():
     run_time = RunTimeConfig(vector_depth=256, entries=1024, shift=5, fracs=(16,), gains=gains)
     config = general_purpose(Shape(8, 8, 1, 8), run_time=run_time, mobile=True)
     moving = dataclasses.replace(run_time, gains=dataclasses.replace(gains, moves=True))
-    return dataclasses.replace(config, ring_words=(128, 256, 128), step_depth=4096, load_depth=512,
-                               feature_depth=1024, run_time=moving)
+    return dataclasses.replace(config, centred=True, ring_words=(128, 256, 128), step_depth=4096,
+                               load_depth=512, feature_depth=1024, run_time=moving)
 
 
 def networks(first, count):
     """(seed, graph, program, images, features): what waits for gains is stored off chip in one,
-    computed twice in the next."""
+    computed twice in the next; bits for 1x1 convolutions lie by rows in two of three."""
     config = machine()
     for seed in range(first, first + 1000):
         if not count:
@@ -44,7 +44,10 @@ def networks(first, count):
         images = rng.integers(0, 256, (2, h, w, 3), dtype=np.uint8)
         _folded, graph = lower_to_integers(drawn.graph, images, Numeric())
         off = {"off_chip": int(rng.choice([4, size])), "off_rows": int(rng.choice([2, 4])),
-               "off_again": seed % 2 * [size, size // 2, size // 4]}
+               "off_again": seed % 2 * [size, size // 2, size // 4],
+               "row_bits": (0, 4, size)[seed // 2 % 3]}
+        if seed % 4 == 3:
+            off["off_rows"] = 8
         try:
             program = on_machine(graph, config, **off)
         except DoesNotFit:
@@ -66,6 +69,15 @@ def features(program) -> set[str]:
         found.add("parts")
     if any(s.layer.sums and s.y1 < s.layer.issued[0] for s in program.steps):
         found.add("by rows")
+    place = program.placement
+    if any(layer.centred for layer in program.layers):
+        found.add("bits by rows")
+    if any(x.remakes and x.bits and place.bits[x.remakes.source] == place.bits[x.bits]
+           for x in program.layers):
+        found.add("bits in place")
+    if any(x.halved and x.residual and place.x[x.x] < place.residual(x.residual)
+           for x in program.layers):
+        found.add("smaller map first")
     assert any(s.layer.to for s in moves) and any(not s.layer.to for s in moves)
     return found
 
