@@ -8,7 +8,6 @@ from rtl_gen.engine.config import (
     BORDER_CLASSES,
     POINT_WORDS,
     STREAM_BITS,
-    STREAM_KINDS,
     EngineConfig,
 )
 from rtl_gen.engine.first_config import PAIR, TAPS
@@ -55,7 +54,8 @@ def pack(program: Program) -> dict[str, list[int]]:
         images["sigmoid"] = sigmoid_words(program.layers, config)
     if config.beside:
         images |= entry_images(program.entries, config)
-    images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
+    if not config.streamed_steps:
+        images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
     images["loads"] = [
         config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
     ]
@@ -90,6 +90,9 @@ def segments(program: Program) -> list[Segment]:
     for step, kind, count in segment_sizes(program):
         if step is not last:
             at, last = {}, step
+        if kind == "steps":
+            result.append(Segment(kind, _step_words(step.fields, program.config)))
+            continue
         key = step.layer.name, kind
         if key not in made:
             made[key] = (_constant_words(step.layer, program.config) if kind == "constants"
@@ -109,7 +112,7 @@ def stream_words(program: Program) -> np.ndarray:
     for segment in segments(program):
         if len(segment.words) > limit:
             raise ValueError(f"a segment of {len(segment.words)} words exceeds {limit}")
-        header = STREAM_KINDS.index(segment.kind) | (len(segment.words) - 1) << 2
+        header = config.stream_kinds.index(segment.kind) | (len(segment.words) - 1) << 2
         data += header.to_bytes(2, "little")
         size = parts[segment.kind] * STREAM_BITS // 8
         for word in segment.words:

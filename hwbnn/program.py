@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 
-from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.config import STREAM_KINDS, EngineConfig
 from rtl_gen.engine.timing import Timing
 from rtl_gen.sdram.timing import BURST
 
@@ -155,8 +155,8 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         id(x) for b in split_at.barriers for x in (b.hidden, b.out, b.over)}
     base = [_reserve(layer, there, config, tables) if id(layer) not in of_unit else {}
             for layer, there in zip(layers, streamed, strict=True)]
-    for kind, words in config.rings.items():
-        tables[kind] += words
+    for kind in STREAM_KINDS:
+        tables[kind] += config.rings[kind]
     steps: list[Step] = []
     psum = 2
     maps = OffChipMaps(layers, config, off, phases)
@@ -202,7 +202,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     needed = tables | placement.needed | {
         "psum": psum,
         "image": bit_slots(rows.image) * image_row,
-        "steps": len(steps) * config.step_words,
+        "steps": config.step_depth if config.streamed_steps else len(steps) * config.step_words,
         "loads": sum(step.load is not None for step in steps),
         "pool": max((geometry(x, config).n_x // 2 for x in layers
                      if x.halved or x.max_pool), default=1),
@@ -230,8 +230,9 @@ def _move(move: Move, rows: Piece, config: EngineConfig, placement: Placement) -
     """A step that moves rows of a map off chip."""
     fields = move_fields(move, rows.y0, rows.y1, config, placement)
     groups = (rows.y1 - rows.y0) * move.part.words
-    count = move.part.groups
-    return Step(move, rows.y0, rows.y1, 1, count, 1, groups, fields, None, move.part.first, count)
+    of_og = ceil_div(move.shape[0], config.lanes)
+    return Step(move, rows.y0, rows.y1, 1, move.part.groups, 1, groups, fields, None,
+                move.part.first, of_og)
 
 
 def _mark(steps: list[Step], split_at: Halves, layers, config: EngineConfig) -> None:

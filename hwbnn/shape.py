@@ -31,6 +31,7 @@ MIN_DEPTH = 16
 # tiles of binary and dense weights, and groups of constants, that wait on chip when streamed, at
 # least: blocks of memory are filled up
 RING_TILES = (16, 32, 4)
+STEP_RING = 512  # words of streamed steps that wait on chip: a block
 # what a program needs -> the configuration's depth of it
 DEPTHS = {
     "bits": "bit_depth", "image": "image_depth", "features": "feature_depth", "x": "x_depth",
@@ -66,7 +67,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
            batch=None, beside: int | None = None, ahead: bool = False,
            wide: bool = False, signed_sums: bool = False, off_chip: int = 0,
-           off_rows: int = 0, off_again=None, row_bits: int = 0) -> Program:
+           off_rows: int = 0, off_again=None, row_bits: int = 0,
+           stream_steps: bool = False) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -84,7 +86,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     ``signed_sums`` 1x1 layers of ±1 weights are computed by adders (see `has_signed_sums`). With
     ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`). With
     ``row_bits`` bits for 1x1 convolutions lie by rows in maps of so many rows or more (see
-    `hwbnn.row_bits`).
+    `hwbnn.row_bits`). With ``stream_steps`` the program comes with the weights.
     """
     layers = by_rows(extract(graph), row_bits)
     types = graph.types()
@@ -109,6 +111,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
+        streamed_steps=stream_steps,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers) and beside is None,
         signed_sums=signed_sums and _signed_sums(layers),
@@ -129,6 +132,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
+    if stream_steps:
+        wide = dataclasses.replace(wide, step_depth=STEP_RING)
     if run_time is not None:
         wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
     order = {"band": band, "halvings": halvings, "resident": resident, "deep": deep,

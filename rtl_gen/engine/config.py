@@ -36,6 +36,7 @@ BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
 PIXEL_BITS = 24  # three 8-bit channels
 STREAM_BITS = 16  # of a word of the off-chip weight stream
 STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, by segment kind
+STEPS_KIND = "steps"  # one more, where the program is in the stream
 IMAGE_TAPS = 27  # 3x3 window of three channels
 
 
@@ -103,6 +104,8 @@ class EngineConfig:
         all weights are on chip.
     stream_weight_bits : int
         Width of multi-bit weights in the weight stream; 0 is ``weight_bits``.
+    streamed_steps : bool
+        The program comes with the weights: the step memory is a ring that the stream fills.
     overlap : bool
         A turn of the program ends one frame and begins the next: the first result is none.
     batch : int
@@ -144,6 +147,7 @@ class EngineConfig:
     dense_maps: bool = True
     ring_words: tuple[int, ...] = ()
     stream_weight_bits: int = 0
+    streamed_steps: bool = False
     overlap: bool = False
     batch: int = 1
     const_words: int = 4
@@ -213,6 +217,8 @@ class EngineConfig:
         if not 0 <= self.stream_weight_bits <= self.weight_bits:
             raise ValueError(f"stream_weight_bits must be 0 to {self.weight_bits}, not "
                              f"{self.stream_weight_bits}")
+        if self.streamed_steps and not self.ring_words:
+            raise ValueError("a program in the weight stream needs weights from off-chip memory")
         if not 1 <= self.id_bits <= 9:
             raise ValueError(f"id_bits must be 1 to 9, not {self.id_bits}")
 
@@ -332,16 +338,22 @@ class EngineConfig:
         return bool(self.ring_words)
 
     @property
+    def stream_kinds(self) -> tuple[str, ...]:
+        """Memories that the weight stream fills, by the kind of a segment."""
+        return (*STREAM_KINDS, STEPS_KIND) if self.streamed_steps else STREAM_KINDS
+
+    @property
     def rings(self) -> dict[str, int]:
         """Words of each memory's ring."""
-        return dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
+        rings = dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
+        return rings | ({STEPS_KIND: self.step_depth} if self.streamed_steps else {})
 
     @functools.cached_property
     def stream_widths(self) -> dict[str, int]:
         """Bits that a word of each memory has in the stream."""
         memories = self.memories()
         dense = self.dense_inputs * (self.stream_weight_bits or self.weight_bits)
-        return {kind: memories[kind][0] for kind in STREAM_KINDS} | {"dense_weights": dense}
+        return {kind: memories[kind][0] for kind in self.stream_kinds} | {"dense_weights": dense}
 
     @functools.cached_property
     def stream_parts(self) -> dict[str, int]:

@@ -1,27 +1,28 @@
-"""Weights from off-chip memory: 16-bit words are put together to words of three memories."""
+"""Weights from off-chip memory: 16-bit words are put together to words of several memories."""
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import STREAM_BITS, STREAM_KINDS, EngineConfig
+from .config import STREAM_BITS, EngineConfig
 
 __all__ = ["WeightStream"]
 
 
 class WeightStream(wiring.Component):
-    """Fills rings at the ends of the weight, dense weight and constant memories.
+    """Fills rings at the ends of the weight, dense weight and constant memories, and the memory of
+    steps where they are streamed, too.
 
-    The stream is made of segments: a header word (kind in bits 1:0, index into STREAM_KINDS, and
-    memory words less one in the rest), then that many memory words, each in so many 16-bit words,
-    low bits first. Multi-bit weights may be narrower there than in their memory. A segment waits,
-    and all behind it, while its ring is full.
+    The stream is made of segments: a header word (kind in bits 1:0, index into the configuration's
+    ``stream_kinds``, and memory words less one in the rest), then that many memory words, each in
+    so many 16-bit words, low bits first. Multi-bit weights may be narrower there than in their
+    memory. A segment waits, and all behind it, while its ring is full.
 
     Members
     -------
     i_word : In(stream of 16 bits)
     o_en_K, o_addr_K, o_data_K : Out
-        Write port of memory K, one of STREAM_KINDS.
+        Write port of memory K, one of ``stream_kinds``.
     i_read_K : In(1)
         The oldest word of ring K is being read.
     o_used_K : Out
@@ -36,7 +37,7 @@ class WeightStream(wiring.Component):
     def __init__(self, config: EngineConfig):
         self._config = config
         members = {"i_word": In(stream.Signature(STREAM_BITS))}
-        for kind in STREAM_KINDS:
+        for kind in config.stream_kinds:
             width, depth = config.memories()[kind]
             members |= {
                 f"o_en_{kind}": Out(1),
@@ -79,7 +80,7 @@ class WeightStream(wiring.Component):
             with m.Else():
                 m.d.sync += part.eq(part + 1)
 
-        for index, name in enumerate(STREAM_KINDS):
+        for index, name in enumerate(config.stream_kinds):
             width, depth = config.memories()[name]
             ring, count = config.rings[name], parts[name]
             mine, commit = Signal(name=f"is_{name}"), Signal(name=f"commit_{name}")

@@ -19,20 +19,22 @@ EXPECTED = {"kept": 4, "twice": 4, "product twice": 2, "halved off chip": 2, "pa
             "by rows": 4, "bits by rows": 4, "bits in place": 3, "smaller map first": 1}
 
 
-def machine():
+def machine(streamed=False):
+    """With ``streamed`` steps come in the weight stream, and few of them wait on chip."""
     gains = GainConfig(product_shifts=tuple(range(6, 18)), branch_depth=256, levels=(4, 8),
                        sum_depth=32)
     run_time = RunTimeConfig(vector_depth=256, entries=1024, shift=5, fracs=(16,), gains=gains)
     config = general_purpose(Shape(8, 8, 1, 8), run_time=run_time, mobile=True)
     moving = dataclasses.replace(run_time, gains=dataclasses.replace(gains, moves=True))
-    return dataclasses.replace(config, centred=True, ring_words=(128, 256, 128), step_depth=4096,
+    return dataclasses.replace(config, centred=True, ring_words=(128, 256, 128),
+                               step_depth=64 if streamed else 4096, streamed_steps=streamed,
                                load_depth=512, feature_depth=1024, run_time=moving)
 
 
-def networks(first, count):
+def networks(first, count, streamed=False):
     """(seed, graph, program, images, features): what waits for gains is stored off chip in one,
     computed twice in the next; bits for 1x1 convolutions lie by rows in two of three."""
-    config = machine()
+    config = machine(streamed)
     for seed in range(first, first + 1000):
         if not count:
             return
@@ -82,21 +84,22 @@ def features(program) -> set[str]:
     return found
 
 
-def check(checked, first, count):
-    simulator = build_simulator(machine(), quick=True)
-    for seed, graph, program, images, _features in networks(first, count):
+def check(checked, first, count, streamed):
+    simulator = build_simulator(machine(streamed), quick=True)
+    for seed, graph, program, images, _features in networks(first, count, streamed):
         stall = 0.2 if seed % 5 == 0 else 0.0
         checked(program, graph, images, f"network seed {seed}", simulator=simulator, stall=stall,
                 seed=seed)
 
 
 def test_maps_go_to_sdram_and_come_back(checked):
-    check(checked, 0, DEFAULT)
+    check(checked, 0, DEFAULT, streamed=True)
 
 
 @pytest.mark.slow
-def test_more_networks(checked):
-    check(checked, 1000, MORE)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_more_networks(checked, streamed):
+    check(checked, 1000, MORE, streamed)
 
 
 def test_coverage():
