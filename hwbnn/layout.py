@@ -145,8 +145,9 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     groups = _groups(step, config)
     result: Words = {}
     if layer.in_branch:
-        result["branch"] = map_words(values[layer.value][:, y0:y1], place.branch[layer.value],
-                                     config, y0=y0, kept=kept.features[layer.value])[0]
+        base, rows = _waiting(program, step)
+        result["branch"] = map_words(values[layer.value][:, y0:y1], base, config, y0=y0, kept=rows,
+                                     groups=groups)[0]
     if layer.sums and y1 == layer.out_shape[1]:  # its last step's
         result["vectors"] = _vector_words(values[layer.sums], place.x[layer.sums], config, step)
     if layer.stored:
@@ -165,6 +166,16 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     return _by_parity(result) if config.pass_words == 2 else result
 
 
+def _waiting(program: Program, step: Step) -> tuple[int, int]:
+    """First word and rows kept of a map that waits, where a step makes rows or groups of it."""
+    layer, place = step.layer, program.placement
+    base, kept = place.branch[layer.value], place.rows.features[layer.value]
+    if not step.by_groups:
+        return base, kept
+    height = layer.out_shape[1]
+    return base - step.g0 * height * geometry(layer, program.config).n_x_map, height
+
+
 def _moved_words(program: Program, step: Step, values: dict[str, np.ndarray]) -> Words:
     """The rows on chip that a step moves: those that have come, or that are still there."""
     place, move = program.placement, step.layer
@@ -173,6 +184,9 @@ def _moved_words(program: Program, step: Step, values: dict[str, np.ndarray]) ->
     base = place.branch[name] if branch else place.residual(name)
     feature = branch or name in place.features
     kept = place.rows.features[name] if feature else place.rows.x[name]
+    if move.by_groups:
+        kept = step.y1 - step.y0
+        base -= part.first * kept * part.words
     words = map_words(values[name][:, step.y0:step.y1], base, program.config, y0=step.y0,
                       kept=kept, groups=range(part.first, part.first + part.groups))[0]
     return {"branch" if branch else "features": words}
@@ -304,8 +318,8 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
     if memory == "vectors":
         return _vector_value(program, layer, address, bit)
     if memory == "branch":
-        kept = place.rows.features[layer.value]
-        plane, rest = divmod(address - place.branch[layer.value], kept * ceil_div(w, t))
+        base, kept = _waiting(program, step)
+        plane, rest = divmod(address - base, kept * ceil_div(w, t))
         lane, pixel = divmod(bit // f, t)
         y, j = divmod(rest, ceil_div(w, t))
         y = _latest(y, kept, step.y0)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.config import ROW_BANKS, EngineConfig
 
 from .allocate import Region, first_fit
 from .batches import Batches
@@ -269,8 +269,8 @@ def _bits(layers, config, rows, phases, last_use):
             if layer.at:
                 name, alias = _part(layer), layer.bits
                 before = -(layer.at // config.channels_in * row * slots)
-        buffers[buffer].append(Region(name, row * slots * planes, live,
-                                      over.get(name, alias), before))
+        alias, before = over.get(name, (alias, before))
+        buffers[buffer].append(Region(name, row * slots * planes, live, alias, before))
     result, needed = {}, 0
     for buffer, regions in enumerate(buffers):
         addresses, words = first_fit(regions)
@@ -291,22 +291,39 @@ def _part(layer: Layer) -> str:
     return f"{layer.bits}@{layer.at}" if layer.at else layer.bits
 
 
-def _bits_in_place(layers, config: EngineConfig, rows: Rows, last_use) -> dict[str, str]:
-    """Bits under those that are made as they are read for the last time, rows after rows: by a 1x1
-    convolution computed again for the layer that makes the others."""
+def _bits_in_place(layers, config: EngineConfig, rows: Rows,
+                   last_use) -> dict[str, tuple[str, int]]:
+    """Bits that lie under those made as they are read for the last time, rows after rows, by a
+    convolution computed again for the layer that makes the others; and by how many words they begin
+    before these."""
     makers = {layer.bits: layer for layer in layers if layer.bits}
     over = {}
     for i, layer in enumerate(layers):
         again = layer.remakes
-        if not (again and layer.bits and again.pointwise and last_use[again.source] == i):
+        if not (again and layer.bits and last_use[again.source] == i):
             continue
-        maker = makers[again.source]
-        planes = [bit_plane(x, rows.bits[x.bits], config) for x in (maker, layer)]
-        if layer.joint > layer.out_shape[0] and _of_planes(layer, config):
-            planes[1] = (*planes[1][:2], layer.out_shape[0] // config.channels_in)
-        elif layer.at:
+        maker, part = makers[again.source], layer.joint > layer.out_shape[0]
+        if (part and not _of_planes(layer, config) and layer.at) or (
+                maker.joint > maker.out_shape[0] and _of_planes(maker, config)):
             continue
-        if maker.joint == maker.out_shape[0] and planes[0][:2] == planes[1][:2] \
-                and planes[0][2] <= planes[1][2]:
-            over[again.source] = _part(layer)
+        read, made = (bit_plane(x, rows.bits[x.bits], config) for x in (maker, layer))
+        if part and _of_planes(layer, config):
+            made = (*made[:2], layer.out_shape[0] // config.channels_in)
+        if again.pointwise and read[:2] == made[:2] and read[2] <= made[2]:
+            over[again.source] = _part(layer), 0
+        elif not again.pointwise and read[2] == made[2] == 1 and not layer.grouped:
+            over[again.source] = _part(layer), -_rows_ahead(again, read[0], made[0])
     return over
+
+
+def _rows_ahead(layer: Layer, read: int, made: int) -> int:
+    """By how many words bits, ``made`` words a row, begin before those, ``read`` words a row, that
+    a 3x3 convolution makes them of, so that no row is written which the next one still reads."""
+    stride, height = layer.conv.op.stride, layer.in_shape[1]
+    found = [0]
+    for y in range(layer.out_shape[1]):
+        needed = (y + 1) * stride - 1  # first row for what follows
+        needed += (y - needed) % ROW_BANKS  # in the same bank
+        if needed < height:
+            found.append((y // ROW_BANKS + 1) * made - needed // ROW_BANKS * read)
+    return max(found)

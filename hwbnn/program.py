@@ -12,6 +12,7 @@ from .beside import Halves, halves
 from .entries import Entry, entries
 from .errors import DoesNotFit, UnsupportedError
 from .geometry import Geometry, bit_slots, bit_words, ceil_div, geometry
+from .group_pieces import group_pieces
 from .layers import Layer
 from .moves import Move, OffChipMaps, move_fields
 from .off_chip import OffChip
@@ -51,6 +52,7 @@ class Step:
     lag: int = 0
     image: int = 0
     of_images: int = 1
+    by_groups: bool = False
 
     @property
     def streamed(self) -> bool:
@@ -148,8 +150,9 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         _check_shared(layers, placement)
     _check_parts(layers, config)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
-    # what runs depth-first reads its weights again and again: most stay on chip
-    streamed = [config.streams and i >= bands.resident and not x.stem and not x.map_pass
+    # what runs depth-first, or in bands, reads its weights again and again: most stay on chip
+    resident = bands.resident or off.resident(layers)
+    streamed = [config.streams and i >= resident and not x.stem and not x.map_pass
                 for i, x in enumerate(layers)]
     of_unit = set() if split_at is None else {
         id(x) for b in split_at.barriers for x in (b.hidden, b.out, b.over)}
@@ -159,8 +162,9 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         tables[kind] += config.rings[kind]
     steps: list[Step] = []
     psum = 2
-    maps = OffChipMaps(layers, config, off, phases)
-    for piece in _ordered(layers, config, rows, bands, overlap, batches, split_at):
+    groups_of = group_pieces(layers, config, rows, off)
+    maps = OffChipMaps(layers, config, off, phases, groups_of)
+    for piece in _ordered(layers, config, rows, bands, overlap, batches, split_at, groups_of):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
         groups = piece.images * (piece.y1 - piece.y0) * geo.n_x
@@ -181,7 +185,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         lag = phases.lag(piece.layer) if split_at is None else split_at.half(piece.layer)
         steps.append(Step(layer, piece.y0, piece.y1, piece.images, piece.g1 - piece.g0, geo.n_ig,
                           groups, fields, load, piece.g0, geo.n_og, lag,
-                          piece.image, batches.images))
+                          piece.image, batches.images, piece.by_groups))
         steps += [_move(*move, config, placement) for move in maps.after(piece)]
     found, weights = [], ceil_div(sum(step_words(step, config) for step in steps), BURST)
     for step in steps:
@@ -278,10 +282,11 @@ def _image_fields(steps: list[Step], kept: int) -> None:
         gone += released
 
 
-def _ordered(layers, config, rows, bands: Bands, overlap, batches, split_at) -> list[Piece]:
+def _ordered(layers, config, rows, bands: Bands, overlap, batches, split_at,
+             groups_of: dict) -> list[Piece]:
     """All pieces in the order of the program."""
     prefix = bands.prefix
-    found = list(pieces(layers, config, rows, bands, batches))
+    found = list(pieces(layers, config, rows, bands, batches, groups_of))
     if split_at is not None:
         return [piece for i in split_at.order for piece in found if piece.layer == i]
     if overlap is None:

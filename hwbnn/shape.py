@@ -15,6 +15,7 @@ from .errors import DoesNotFit
 from .extract import extract
 from .ir import Graph
 from .layers import EverySecond, Layer, graph_input
+from .off_chip import OffChip
 from .ops import int_gain as J
 from .ops import int_ops as I
 from .ops.int_dynamic import SubsamplePad
@@ -96,6 +97,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
                  types[layers[0].conv.name].range.width)
     run_time = run_time_config(layers, moves=bool(off_chip))
     bands = Bands.of(layers, band, halvings, resident, deep)
+    on_chip = bands.resident or OffChip(off_chip).resident(layers)
     if beside is not None:
         run_time = _with_unit(layers, run_time, shape, stream, 1 + wide)
     wide = EngineConfig(
@@ -110,7 +112,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
-        stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
+        stream_weight_bits=_stream_weight_bits(layers, on_chip) if stream else 0,
         streamed_steps=stream_steps,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers) and beside is None,
@@ -146,12 +148,12 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     return _fit(layers, full, graph_input(graph).op, order)
 
 
-def _stream_weight_bits(layers: list[Layer], bands: Bands) -> int:
+def _stream_weight_bits(layers: list[Layer], resident: int) -> int:
     """Width of the multi-bit weights that come from off-chip memory, where it is less than others'
     (0: it is not): a first convolution has wider ones."""
     dense = [(i, layer.conv.op.weight_bits) for i, layer in enumerate(layers)
              if not (layer.map_pass or layer.weightless or layer.binary or layer.stem)]
-    bits = max((bits for i, bits in dense if i >= bands.resident), default=0)
+    bits = max((bits for i, bits in dense if i >= resident), default=0)
     return bits if bits < max(bits for _i, bits in dense) else 0
 
 

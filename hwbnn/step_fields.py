@@ -60,11 +60,13 @@ def step_fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[s
         f["clamp"] = 1 + config.clamps.index((layer.clamp.lo, layer.clamp.hi))
     if layer.residual and piece.g0 * config.lanes < layer.residual_channels * layer.repeats:
         f["residual"] = 1
-        kept = rows.kept(layer.residual)
+        kept, first = rows.kept(layer.residual), piece.g0 % (geo.n_og // layer.repeats)
         row = rows.row(layer.residual, piece.image, y0, layer.out_shape[1])
+        if piece.by_groups and kept < layer.out_shape[1]:  # these groups lie there alone
+            kept, first = layer.out_shape[1], 0
         f["f_step"] = kept * geo.n_x_map
         f["f_read"] = placement.residual(layer.residual) + row % kept * geo.n_x_map
-        f["f_read"] += piece.g0 % (geo.n_og // layer.repeats) * f["f_step"]
+        f["f_read"] += first * f["f_step"]
     if layer.stored:
         kept = rows.features[layer.value]
         f["f_store"] = 1

@@ -103,7 +103,8 @@ def test_rows_share_words_but_for_those_of_one_step(rows):
             for word in words(step):
                 owners.setdefault((branch, word), set()).add(step.layer.source)
             if not step.layer.to:
-                pieces.setdefault((step.layer.serves, step.y0, branch), []).append(step)
+                group = step.g0 if step.layer.by_groups else None
+                pieces.setdefault((step.layer.serves, step.y0, branch, group), []).append(step)
     for loads in pieces.values():
         assert sum(len(words(step)) for step in loads) == len(set().union(*map(words, loads)))
     assert any(len(loads) > 1 for loads in pieces.values())

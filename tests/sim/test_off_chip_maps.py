@@ -15,8 +15,10 @@ from sim.network import build_simulator
 from sim.random_gains import random_gains
 
 DEFAULT, MORE = 4, 16
+GROUPS, FEW, SOME = 5000, 2, 6
 EXPECTED = {"kept": 4, "twice": 4, "product twice": 2, "halved off chip": 2, "parts": 2,
-            "by rows": 4, "bits by rows": 4, "bits in place": 3, "smaller map first": 1}
+            "by rows": 4, "bits by rows": 4, "bits in place": 3, "smaller map first": 1,
+            "by groups": 4, "product by groups": 2}
 
 
 def machine(streamed=False):
@@ -33,13 +35,14 @@ def machine(streamed=False):
 
 def networks(first, count, streamed=False):
     """(seed, graph, program, images, features): what waits for gains is stored off chip in one,
-    computed twice in the next; bits for 1x1 convolutions lie by rows in two of three."""
+    computed twice in the next; bits for 1x1 convolutions lie by rows in two of three. From seed
+    GROUPS on they are small enough to be made by groups, and are so."""
     config = machine(streamed)
     for seed in range(first, first + 1000):
         if not count:
             return
         rng = np.random.default_rng(seed)
-        size = int(rng.choice([8, 12, 16]))
+        size = int(rng.choice([8, 12, 16])) if seed < GROUPS else 8
         drawn = random_gains(rng, size=size, pointwise=True, step=8, max_channels=24,
                              levels=seed % 3 == 0)
         _c, h, w = drawn.graph["image"].op.shape
@@ -50,12 +53,16 @@ def networks(first, count, streamed=False):
                "row_bits": (0, 4, size)[seed // 2 % 3]}
         if seed % 4 == 3:
             off["off_rows"] = 8
+        if seed >= GROUPS:
+            off |= {"off_chip": 4, "off_rows": 4, "off_again": []}
         try:
             program = on_machine(graph, config, **off)
         except DoesNotFit:
             continue
         if not any(step.layer.moves for step in program.steps):
             continue  # its maps are smaller
+        if seed >= GROUPS and "by groups" not in features(program):
+            continue
         count -= 1
         yield seed, graph, program, images, features(program)
 
@@ -72,6 +79,11 @@ def features(program) -> set[str]:
     if any(s.layer.sums and s.y1 < s.layer.issued[0] for s in program.steps):
         found.add("by rows")
     place = program.placement
+    groups = [step for step in program.steps if step.by_groups and step.n_og < step.of_og]
+    if groups:
+        found.add("by groups")
+    if any(step.layer.product for step in groups):
+        found.add("product by groups")
     if any(layer.centred for layer in program.layers):
         found.add("bits by rows")
     if any(x.remakes and x.bits and place.bits[x.remakes.source] == place.bits[x.bits]
@@ -96,6 +108,15 @@ def test_maps_go_to_sdram_and_come_back(checked):
     check(checked, 0, DEFAULT, streamed=True)
 
 
+def test_maps_are_made_by_groups(checked):
+    check(checked, GROUPS, FEW, streamed=False)
+
+
+@pytest.mark.slow
+def test_more_maps_made_by_groups(checked):
+    check(checked, GROUPS + 1000, SOME, streamed=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_more_networks(checked, streamed):
@@ -104,7 +125,7 @@ def test_more_networks(checked, streamed):
 
 def test_coverage():
     seen = Counter()
-    for first, count in ((0, DEFAULT), (1000, MORE)):
+    for first, count in ((0, DEFAULT), (1000, MORE), (GROUPS, FEW), (GROUPS + 1000, SOME)):
         for _seed, _graph, _program, _images, found in networks(first, count):
             seen.update(found)
     assert {k: seen[k] for k, least in EXPECTED.items() if seen[k] < least} == {}
