@@ -31,7 +31,9 @@ class Layer(Plain):
     zero. Where thresholds come at run time, ``x`` may be the sigmoid of a vector, and a map whose
     channel sums are ``x`` is stored, too; bits are made by a MapPass. ``ahead`` says that a first
     3x3 convolution has a unit of its own, which computes the next image meanwhile. ``centred`` says
-    of a 1x1 binary convolution that its map lies by rows (see row_bits).
+    of a 1x1 binary convolution that its map lies by rows; ``bits_in`` names bits in whose words,
+    from channel ``bits_at`` on, its own lie, and ``reads_at`` says where those that it reads lie in
+    words (see row_bits).
     """
 
     conv: Node
@@ -57,6 +59,9 @@ class Layer(Plain):
     residual_channels: int = 0
     ahead: bool = False
     centred: bool = False
+    bits_in: str | None = None
+    bits_at: int = 0
+    reads_at: int = 0
 
     map_pass = False
 

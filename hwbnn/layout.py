@@ -158,9 +158,13 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     if layer.bits:
         buffer, base = place.bits[layer.bits]
         words = point_memory_words if layer.grouped else bit_memory_words
-        result |= words(values[layer.bits][:, y0:y1], buffer, base, config,
-                        y0=first(layer.bits),
-                        kept=kept.bits[layer.bits], channels=_channels(step, config))
+        array, channels = values[layer.bits][:, y0:y1], _channels(step, config)
+        if layer.bits_in:  # the other channels of the words are another map's
+            before = np.zeros((layer.bits_at, *array.shape[1:]), array.dtype)
+            channels = range(layer.bits_at, layer.bits_at + len(array))
+            array = np.concatenate([before, array])
+        result |= words(array, buffer, base, config, y0=first(layer.bits),
+                        kept=kept.bits[layer.bits], channels=channels)
     if layer.x and not reads_stored(layer, config):
         _dense_input(result, program, step, _dense_value(layer, values), image)
     return _by_parity(result) if config.pass_words == 2 else result
@@ -313,7 +317,7 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         slot, word = divmod(rest, row)
         column, channel = divmod(bit, config.channels_in)
         y = _latest(slot * ROW_BANKS + int(memory[-1]), slots * ROW_BANKS, step.y0)
-        x = word * 2 * t + column
+        x, channel = word * 2 * t + column, channel - layer.bits_at
         return f"{layer.bits} channel {group * config.channels_in + channel} pixel ({y}, {x})"
     if memory == "vectors":
         return _vector_value(program, layer, address, bit)

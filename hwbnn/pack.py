@@ -170,7 +170,8 @@ def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int
     """IDs (O, I) of a binary layer's kernels on this machine, and its codebook's words."""
     op = layer.conv.op
     if layer.pointwise:
-        return _point_kernels(op.weight[:, :, 0, 0], layer.centred, config), []
+        weight = op.weight[:, :, 0, 0]
+        return _point_kernels(weight, layer.centred, layer.reads_at, config), []
     kernels = _kernel_bits(op.weight.reshape(*op.weight.shape[:2], 9))
     if not config.has_codebook:
         return kernels, []
@@ -184,18 +185,19 @@ def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int
     return ids, table
 
 
-def _point_kernels(weight: np.ndarray, centred: bool, config: EngineConfig) -> np.ndarray:
+def _point_kernels(weight: np.ndarray, centred: bool, first: int,
+                   config: EngineConfig) -> np.ndarray:
     """±1 (O, I) of a 1x1 convolution as 3x3 kernels of words of a pixel (O, groups of S).
 
-    Channel word g is tap (g % 6 // 2, 1 + g % 2), or each the tap in the middle where ``centred``;
-    other taps are +1, which an activation bit of 0 does not count.
+    Channel word g is tap (g % 6 // 2, 1 + g % 2), or each the tap in the middle where ``centred``,
+    from channel ``first`` on; other taps are +1, which an activation bit of 0 does not count.
     """
     o, i = weight.shape
     s = config.channels_in
-    words = ceil_div(i, s)
+    words = ceil_div(first + i, s)
     at_once = 1 if centred else POINT_WORDS
     kernels = np.full((o, ceil_div(words, at_once) * s), (1 << 9) - 1, dtype=np.int64)
-    channel = np.arange(i)
+    channel = first + np.arange(i)
     group, slot = divmod(channel // s, at_once)
     tap = np.full(i, CENTRE) if centred else 3 * (slot // 2) + 1 + slot % 2
     for c in range(i):

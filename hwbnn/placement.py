@@ -297,13 +297,13 @@ def _bits_in_place(layers, config: EngineConfig, rows: Rows,
     convolution computed again for the layer that makes the others; and by how many words they begin
     before these."""
     makers = {layer.bits: layer for layer in layers if layer.bits}
-    over = {}
+    over = {layer.bits: (layer.bits_in, 0) for layer in layers if layer.bits_in}
     for i, layer in enumerate(layers):
         again = layer.remakes
         if not (again and layer.bits and last_use[again.source] == i):
             continue
         maker, part = makers[again.source], layer.joint > layer.out_shape[0]
-        if (part and not _of_planes(layer, config) and layer.at) or (
+        if again.source in over or (part and not _of_planes(layer, config) and layer.at) or (
                 maker.joint > maker.out_shape[0] and _of_planes(maker, config)):
             continue
         read, made = (bit_plane(x, rows.bits[x.bits], config) for x in (maker, layer))

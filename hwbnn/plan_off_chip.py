@@ -121,7 +121,7 @@ def _with_maps(layers: list[Layer], one: Plan, recipe: dict) -> Plan | None:
     config = one.config
     try:
         off = OffChip.of(layers, recipe["off_chip"], recipe["off_rows"], recipe["off_again"])
-        layers = off.layers(by_rows(layers, recipe["row_bits"]))
+        layers = off.layers(by_rows(layers, recipe["row_bits"], config.channels_in))
         bands, batches = Bands.of(layers), Batches.of(layers, None, 0)
         rows = kept_rows(layers, bands, batches, off)
         found = place(layers, config, rows, Phases(0, None, len(layers), batches), off).needed

@@ -89,7 +89,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     ``row_bits`` bits for 1x1 convolutions lie by rows in maps of so many rows or more (see
     `hwbnn.row_bits`). With ``stream_steps`` the program comes with the weights.
     """
-    layers = by_rows(extract(graph), row_bits)
+    layers = by_rows(extract(graph), row_bits, shape.channels_in)
     types = graph.types()
     if ahead:
         layers[0] = _ahead(layers[0], beside)
@@ -460,7 +460,7 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None, beside: int | Non
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
-    layers = by_rows(extract(graph), row_bits)
+    layers = by_rows(extract(graph), row_bits, config.channels_in)
     if layers[0].stem or config.stem is not None:
         raise DoesNotFit("a unit for the first convolution is built for one network and serves no "
                          "other", where=layers[0].name)

@@ -53,7 +53,7 @@ def step_fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[s
         if config.signed_sums:
             f["signed_sums"] = int(layer.plus_minus)
     if layer.centred:
-        f["centre"] = 1
+        f |= {"centre": 1, "centre_from": layer.reads_at // config.lanes}
     if layer.max_pool:
         f["max_pool"] = 1
     if layer.clamp:
@@ -164,7 +164,8 @@ def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
     y0 = placement.rows.row(layer.bits, piece.image, piece.y0, layer.out_shape[1])
     row, slots, _planes = bit_plane(layer, placement.rows.bits[layer.bits], config)
     buffer, address = placement.bits[layer.bits]
-    word, start = divmod(_first_group(layer, piece, config) * config.lanes, config.channels_in)
+    first = _first_group(layer, piece, config) * config.lanes + layer.bits_at
+    word, start = divmod(first, config.channels_in)
     if layer.grouped:
         plane, slot = word // POINT_WORDS, y0 % slots
         bank, half = divmod(word % POINT_WORDS, 2)

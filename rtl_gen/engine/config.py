@@ -19,7 +19,6 @@ from .run_time_config import RunTimeConfig
 from .stem_config import StemConfig
 from .step_fields import (
     BESIDE_FIELDS,
-    CENTRE_FIELD,
     COORDINATE_BITS,
     IMAGE_FIELDS,
     PASS_FIELD,
@@ -28,6 +27,7 @@ from .step_fields import (
     ROW_BANKS,
     SIGNED_FIELD,
     VECTOR_FIELD,
+    centre_fields,
 )
 
 __all__ = ["POINT_WORDS", "ROW_BANKS", "EngineConfig"]
@@ -82,7 +82,8 @@ class EngineConfig:
         1x1 binary convolutions: bit maps may be written by channel groups (see BitMap). P must
         divide S.
     centred : bool
-        1x1 binary convolutions of maps that lie by rows, as the middle of 3x3 windows.
+        1x1 binary convolutions of maps that lie by rows, as the middle of 3x3 windows, or of the
+        last groups of lanes of its channel word.
     sampled : bool
         Maps may be handed to the dense array with every second row and column.
     pooled : bool
@@ -509,7 +510,7 @@ class EngineConfig:
             }
             | ({} if self.stem else IMAGE_FIELDS)
             | (POINTWISE_FIELDS if self.pointwise else {})
-            | (CENTRE_FIELD if self.centred else {})
+            | (centre_fields(self.channels_in // self.lanes) if self.centred else {})
             | ({"clamp": _bits(1 + len(self.clamps))} if self.clamps else {})
             | ({"max_pool": 1} if self.max_pool else {})
             | (SIGNED_FIELD if self.signed_sums else {})

@@ -234,10 +234,11 @@ class Engine(wiring.Component):
         windows = []
         for name, depth, source in sources:
             pointwise = config.pointwise and source is bitmap
-            centred = config.centred and source is bitmap
+            groups = config.channels_in // config.lanes
+            centred = groups if config.centred and source is bitmap else 0
             window = Window(depth=depth, pixels=t, pointwise=pointwise, centred=centred)
             if centred:
-                m.d.comb += window.i_centre.eq(step.centre)
+                m.d.comb += [window.i_centre.eq(step.centre), window.i_from.eq(step.centre_from)]
             if pointwise:
                 m.d.comb += [
                     window.i_point.eq(step.point),

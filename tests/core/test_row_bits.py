@@ -9,7 +9,7 @@ from hwbnn.machine import make
 from hwbnn.pack import border_constants, kernel_ids
 from hwbnn.passes import Numeric, lower_to_integers
 from hwbnn.shape import Shape, derive, on_machine
-from rtl_gen.engine.config import ROW_BANKS
+from rtl_gen.engine.config import POINT_WORDS, ROW_BANKS
 from sim.random_gains import random_gains
 
 SHAPE = Shape(8, 8, 1, 8)
@@ -23,20 +23,21 @@ def drawn(seed, size=16):
     return lower_to_integers(network.graph, images, Numeric())[1]
 
 
-def programs(**recipe):
+def programs(shape=SHAPE, **recipe):
     """Programs of random networks that have 1x1 convolutions."""
     found = []
     for seed in range(40):
         try:
-            found.append(derive(drawn(seed), SHAPE, stream=True, row_bits=4, **recipe))
+            found.append(derive(drawn(seed), shape, stream=True, row_bits=4, **recipe))
         except DoesNotFit as error:
             assert "no 1x1 binary convolution" in str(error)
     assert len(found) > 10
     return found
 
 
-def test_one_tap_counts():
-    for program in programs():
+@pytest.mark.parametrize("shape", [SHAPE, Shape(16, 8, 1, 8)], ids=str)
+def test_one_tap_counts(shape):
+    for program in programs(shape):
         config, rng = program.config, np.random.default_rng(0)
         assert config.centred
         for layer in program.layers:
@@ -44,58 +45,85 @@ def test_one_tap_counts():
                 continue
             c = layer.in_shape[0]
             ids, codes = kernel_ids(layer, config)
-            assert codes == [] and ids.shape[1] == geometry(layer, config).n_ig * 8
-            bits = np.zeros((ids.shape[1], 9), dtype=np.int64)
-            bits[:c, 4] = rng.integers(0, 2, c)
+            assert codes == []
+            assert ids.shape[1] == geometry(layer, config).n_ig * config.channels_in
+            bits, values = np.zeros((ids.shape[1], 9), dtype=np.int64), rng.integers(0, 2, c)
+            bits[layer.reads_at : layer.reads_at + c, 4] = values
             kernels = ids[:, :, None] >> np.arange(9) & 1
             count = (kernels == bits[None]).sum(axis=(1, 2))
-            expected = layer.conv.op.weight[:, :, 0, 0].astype(int) @ (2 * bits[:c, 4] - 1)
+            expected = layer.conv.op.weight[:, :, 0, 0].astype(int) @ (2 * values - 1)
             constants = border_constants(layer, config)
             assert (2 * count[:, None] + constants == expected[:, None]).all()
 
 
-def words(program, layer, y, at=None):
-    """(bank, word) of one row of the bits that ``layer`` makes, in some planes or all."""
+def places(program, layer, y, first, end, fresh=False):
+    """(bank, word, group of lanes) of channels ``first`` to ``end`` of a row of a layer's bits, the
+    words begun there as a whole where ``fresh``."""
     place, config = program.placement, program.config
-    row, slots, planes = bit_plane(layer, place.rows.bits[layer.bits], config)
-    _buffer, base = place.bits[layer.bits]
-    for plane in range(planes) if at is None else at:
+    row, slots, _planes = bit_plane(layer, place.rows.bits[layer.bits], config)
+    s, p, (_buffer, base) = config.channels_in, config.lanes, place.bits[layer.bits]
+    for channel in range(first, end, p):
+        word, group = divmod(channel, s)
+        groups = range(s // p) if fresh and not group else [group // p]
+        plane, bank, slot = word, y % ROW_BANKS, y // ROW_BANKS % slots
+        if layer.grouped:  # banks and columns are taken together
+            plane, bank, slot = word // POINT_WORDS, None, y % slots
+            groups = [(word % POINT_WORDS, group) for group in groups]
         for i in range(row):
-            if layer.grouped:
-                address = base + (plane * slots + y % slots) * row + i
-                yield from ((bank, address) for bank in range(ROW_BANKS))
-            else:
-                yield y % ROW_BANKS, base + (plane * slots + y // ROW_BANKS % slots) * row + i
+            for group in groups:
+                yield bank, base + (plane * slots + slot) * row + i, group
+
+
+def overlay(held, there, what):
+    """Bits by groups lie in all banks, those by rows in one of them."""
+    for bank, word, group in there:
+        others = held.setdefault(word, {})
+        if bank is None:
+            others.pop("rows", None)
+        else:
+            others.pop("groups", None)
+        others.setdefault("groups" if bank is None else "rows", {})[bank, group] = what
+
+
+def check_bits(program):
+    """Every bit that a step reads is the one that was made for it."""
+    makers = {layer.bits: layer for layer in program.layers if layer.bits}
+    s, held = program.config.channels_in, {}
+    for step in program.steps:
+        layer = step.layer
+        if layer.moves:
+            continue
+        if layer.binary:
+            source = makers[layer.source]
+            stride, height = layer.conv.op.stride, source.out_shape[1]
+            more = 0 if layer.pointwise else 1
+            end = source.joint + layer.reads_at
+            if not source.grouped:
+                end = -(-end // s) * s
+            for y in range(max(0, step.y0 * stride - more),
+                           min(height, (step.y1 - 1) * stride + more + 1)):
+                for bank, word, group in places(program, source, y, layer.reads_at, end):
+                    kind = held[word]["groups" if bank is None else "rows"]
+                    assert kind[bank, group] == (layer.source, y)
+        if layer.bits:
+            first = layer.at + layer.bits_at
+            for y in range(step.y0, step.y1):
+                overlay(held, places(program, layer, y, first, first + layer.out_shape[0], True),
+                        (layer.bits, y))
 
 
 @pytest.mark.parametrize("again", [[], [16, 8, 4]])
-def test_bits_are_there_when_they_are_read(again):
-    in_place = 0
-    for program in programs(off_chip=4, off_rows=4, off_again=again):
-        s, place = program.config.channels_in, program.placement
-        makers = {layer.bits: layer for layer in program.layers if layer.bits}
-        held = {}
-        for step in program.steps:
-            layer = step.layer
-            if layer.moves:
-                continue
-            if layer.binary:
-                source = makers[layer.source]
-                stride, height = layer.conv.op.stride, source.out_shape[1]
-                more = 0 if layer.pointwise else 1
-                for y in range(max(0, step.y0 * stride - more),
-                               min(height, (step.y1 - 1) * stride + more + 1)):
-                    for word in words(program, source, y):
-                        assert held[word] == (layer.source, y)
-            if layer.bits:
-                at = None
-                if not layer.grouped:  # the other lanes of a word stay what they are
-                    at = range(layer.at // s, -(-(layer.at + layer.out_shape[0]) // s))
-                for y in range(step.y0, step.y1):
-                    held |= dict.fromkeys(words(program, layer, y, at), (layer.bits, y))
-            in_place += bool(layer.remakes and layer.bits and place.bits[layer.remakes.source]
-                             == place.bits[layer.bits])
+@pytest.mark.parametrize("shape", [SHAPE, Shape(16, 8, 1, 8)], ids=str)
+def test_bits_are_there_when_they_are_read(shape, again):
+    in_place = in_words = 0
+    for program in programs(shape, off_chip=4, off_rows=4, off_again=again):
+        check_bits(program)
+        bits = program.placement.bits
+        in_place += any(x.remakes and x.bits and bits[x.remakes.source] == bits[x.bits]
+                        for x in program.layers)
+        in_words += any(x.bits_in for x in program.layers)
     assert bool(in_place) == bool(again)
+    assert bool(in_words) == (shape.channels_in > shape.lanes)
 
 
 def test_few_channels_take_fewer_words():

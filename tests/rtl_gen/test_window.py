@@ -32,11 +32,12 @@ def test_every_window_of_a_map(pixels, stride, size):
 
 @pytest.mark.parametrize("pixels", [1, 2])
 @pytest.mark.parametrize("centre", [0, 1])
-def test_windows_whose_middle_alone_counts(pixels, centre):
-    windows_of_a_map(pixels, 1, (4, 7), {"centred": True}, centre)
+@pytest.mark.parametrize(("groups", "first"), [(1, 0), (DEPTH, 0), (DEPTH, 2), (DEPTH, DEPTH - 1)])
+def test_windows_whose_middle_alone_counts(pixels, centre, groups, first):
+    windows_of_a_map(pixels, 1, (4, 7), {"centred": groups}, centre, first)
 
 
-def windows_of_a_map(pixels, stride, size, more=None, centre=None):
+def windows_of_a_map(pixels, stride, size, more=None, centre=None, first=0):
     h, w = size
     rng = np.random.default_rng(h * 100 + w)
     image = rng.integers(0, 1 << DEPTH, (h, w))
@@ -63,6 +64,7 @@ def windows_of_a_map(pixels, stride, size, more=None, centre=None):
     async def drive(ctx):
         if centre is not None:
             ctx.set(dut.i_centre, centre)
+            ctx.set(dut.i_from, first)
         for y, j in order:
             middle = y * stride
             new = j == 0 or j % 2 == 1 or stride == 2
@@ -100,7 +102,9 @@ def windows_of_a_map(pixels, stride, size, more=None, centre=None):
             if x < w_out:
                 expected = expected_window(image, y, x, stride)
                 if centre:
-                    expected = tuple([0, 0, 0, 0, v[4], 0, 0, 0, 0] for v in expected)
+                    middle, inside = (part[4] for part in expected)
+                    expected = tuple([0, 0, 0, 0, v, 0, 0, 0, 0]
+                                     for v in (middle >> first << first, inside))
                 assert (values, valid) == expected, (y, x)
                 compared += 1
     assert compared == h_out * w_out
