@@ -116,7 +116,10 @@ def place(layers: list[Layer], config: EngineConfig, rows: Rows, phases: Phases,
         vectors |= {f"x:{layer.sums}" for layer in layers if layer.sums}
         x, words = first_fit([r for r in x_regions if r.name in vectors])
         smaller = [r for r in x_regions if r.name not in vectors]
-        places, map_words = first_fit(feature_regions + _over(smaller, layers, last_use))
+        alone = [dataclasses.replace(r, alias=None, before=0)
+                 if lives.moved(r.name.removeprefix("x:")) else r for r in smaller]
+        places, map_words = min((first_fit(feature_regions + _over(each, layers, last_use))
+                                 for each in (smaller, alone)), key=lambda fit: fit[1])
         features = {r.name: places[r.name] for r in feature_regions}
         x |= {name: a for name, a in places.items() if name.startswith("x:")}
         x = {name.removeprefix("x:"): address for name, address in x.items()}

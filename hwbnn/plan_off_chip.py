@@ -151,8 +151,11 @@ def off_chip_text(program: Program, recipe: dict, layers: list[Layer]) -> str:
                          f"{cost.twice:,})")
     needed = next((f"fits {size} MB" for size in SDRAM_MB
                    if 2 * program.off_chip_words <= size << 20), "exceeds them all")
+    more = (f" Bits for 1x1 convolutions lie by rows in maps of {recipe['row_bits']} rows or more."
+            if recipe["row_bits"] else "")
+    more += " The program comes with the weights." * recipe["stream_steps"]
     megabytes = f"{2 * program.off_chip_words / 2**20:.1f} MB"
     return (f" Maps of {recipe['off_chip']} rows or more lie in SDRAM, {rows} rows of each on "
             f"chip: {moved:,} words are moved a frame. Maps and weights take {megabytes}, which "
             f"{needed}. What waits for gains, in SDRAM words or cycles a frame (estimate): "
-            f"{'; '.join(parts)}.")
+            f"{'; '.join(parts)}.{more}")

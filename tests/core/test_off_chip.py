@@ -181,7 +181,7 @@ def test_the_planner_puts_maps_off_chip_where_they_do_not_fit(monkeypatch):
     text = off_chip_text(found.program, found.recipe, layers)
     cost = costs[again[0]]
     assert f"{again[0]} rows computed twice (stored {cost.stored:,}, twice {cost.twice:,})" in text
-    assert "fits 32 MB" in text
+    assert "fits 32 MB" in text and text.endswith("The program comes with the weights.")
     assert Plan.from_json(found.to_json(), graph).estimate == found.estimate
     tiny = dataclasses.replace(board, budget=dataclasses.replace(board.budget, ebr=8))
     with pytest.raises(DoesNotFit, match="block RAMs too many") as refused:
