@@ -71,8 +71,16 @@ def off_chip_machines(layers: list[Layer], board, fitting: Callable[..., Plan | 
         channels, lanes, dense = size
         return fitting(Shape(channels, lanes, 1, dense), stream=True, stream_steps=True, **recipe)
 
-    def holds(plan: Plan | None) -> bool:
-        return plan is not None and 2 * plan.program.off_chip_words <= board.sdram_bytes
+    def first_of(size, recipes, good: Callable[[Plan], bool]) -> Plan | None:
+        """The first good plan that the SDRAM holds; more rows of a map at a time take less."""
+        beyond: set[int] = set()
+        for recipe in recipes:
+            plan = made(size, recipe) if recipe["off_rows"] not in beyond else None
+            if plan is not None and 2 * plan.program.off_chip_words > board.sdram_bytes:
+                beyond.add(recipe["off_rows"])
+            elif plan is not None and good(plan):
+                return plan
+        return None
 
     for size in SHAPES:
         first = made(size, {"off_chip": heights[-1], "off_rows": ROWS[-1], "off_again": []})
@@ -81,16 +89,12 @@ def off_chip_machines(layers: list[Layer], board, fitting: Callable[..., Plan | 
         choices = [(recipe, _with_maps(layers, first, recipe))
                    for recipe in _recipes(layers, first.config, heights)]
         choices = [(recipe, quick) for recipe, quick in choices if quick is not None]
-        found = (made(size, recipe) for recipe, quick in choices if fits(quick))
-        fitted = next((plan for plan in found if holds(plan) and fits(plan)), None)
-        if fitted is not None:
-            yield fitted
-            continue
-        choices.sort(key=lambda choice: choice[1].estimate.ebr)
-        nearest = next((plan for recipe, _quick in choices if holds(plan := made(size, recipe))),
-                       None)
-        if nearest is not None:
-            yield nearest
+        found = first_of(size, [recipe for recipe, quick in choices if fits(quick)], fits)
+        if found is None:
+            choices.sort(key=lambda choice: choice[1].estimate.ebr)
+            found = first_of(size, [recipe for recipe, _quick in choices], lambda plan: True)
+        if found is not None:
+            yield found
 
 
 def _recipes(layers, config: EngineConfig, heights: list[int]) -> Iterator[dict]:
