@@ -18,10 +18,12 @@ def gain_fields(layer: GainLayer, geo: Geometry, config: EngineConfig,
     f = {"x_early": int(layer.x_early)}
     waits = layer.source if layer.gains else layer.value
     kept = placement.rows.features.get(waits, geo.height)
+    if piece.by_groups:
+        kept = geo.height
     row = piece.y0 % kept * geo.n_x_map  # of a map that waits
     if layer.sums:
         f |= {"sum": 1, "sum_early": int(layer.sum_early),
-              "sum_write": placement.x[layer.sums] + layer.at // config.lanes,
+              "sum_write": placement.x[layer.sums] + layer.at // config.lanes + piece.g0,
               "gsum": config.gsum_shifts.index(layer.sum_op.shift)}
         if config.sum_depth:
             f |= {"sum_begins": int(piece.y0 == 0), "sum_ends": int(piece.y1 == geo.height)}

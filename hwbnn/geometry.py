@@ -42,7 +42,7 @@ def geometry(layer: Layer, config: EngineConfig) -> Geometry:
     in_channels = layer.in_shape[0]
     if layer.stem or layer.map_pass or layer.weightless:
         n_ig = 1
-    elif layer.pointwise:
+    elif layer.by_groups:
         n_ig = ceil_div(ceil_div(in_channels, config.channels_in), POINT_WORDS)
     elif layer.binary:
         n_ig = ceil_div(in_channels, config.channels_in)

@@ -30,7 +30,10 @@ class Layer(Plain):
     beyond its saturation. ``residual_channels`` are fewer than the result's where the others are
     zero. Where thresholds come at run time, ``x`` may be the sigmoid of a vector, and a map whose
     channel sums are ``x`` is stored, too; bits are made by a MapPass. ``ahead`` says that a first
-    3x3 convolution has a unit of its own, which computes the next image meanwhile.
+    3x3 convolution has a unit of its own, which computes the next image meanwhile. ``centred`` says
+    of a 1x1 binary convolution that its map lies by rows; ``bits_in`` names bits in whose words,
+    from channel ``bits_at`` on, its own lie, and ``reads_at`` says where those that it reads lie in
+    words (see row_bits).
     """
 
     conv: Node
@@ -55,6 +58,10 @@ class Layer(Plain):
     max_pool: bool = False
     residual_channels: int = 0
     ahead: bool = False
+    centred: bool = False
+    bits_in: str | None = None
+    bits_at: int = 0
+    reads_at: int = 0
 
     map_pass = False
 
@@ -86,6 +93,11 @@ class Layer(Plain):
     def pointwise(self) -> bool:
         """Whether it is a 1x1 binary convolution."""
         return self.binary and self.conv.op.weight.shape[2] == 1
+
+    @property
+    def by_groups(self) -> bool:
+        """Whether it reads six channel words of a pixel at once."""
+        return self.pointwise and not self.centred
 
     @property
     def macs(self) -> int:

@@ -145,8 +145,9 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     groups = _groups(step, config)
     result: Words = {}
     if layer.in_branch:
-        result["branch"] = map_words(values[layer.value][:, y0:y1], place.branch[layer.value],
-                                     config, y0=y0, kept=kept.features[layer.value])[0]
+        base, rows = _waiting(program, step)
+        result["branch"] = map_words(values[layer.value][:, y0:y1], base, config, y0=y0, kept=rows,
+                                     groups=groups)[0]
     if layer.sums and y1 == layer.out_shape[1]:  # its last step's
         result["vectors"] = _vector_words(values[layer.sums], place.x[layer.sums], config, step)
     if layer.stored:
@@ -157,12 +158,26 @@ def expected_words(program: Program, step: Step, values: dict[str, np.ndarray],
     if layer.bits:
         buffer, base = place.bits[layer.bits]
         words = point_memory_words if layer.grouped else bit_memory_words
-        result |= words(values[layer.bits][:, y0:y1], buffer, base, config,
-                        y0=first(layer.bits),
-                        kept=kept.bits[layer.bits], channels=_channels(step, config))
+        array, channels = values[layer.bits][:, y0:y1], _channels(step, config)
+        if layer.bits_in:  # the other channels of the words are another map's
+            before = np.zeros((layer.bits_at, *array.shape[1:]), array.dtype)
+            channels = range(layer.bits_at, layer.bits_at + len(array))
+            array = np.concatenate([before, array])
+        result |= words(array, buffer, base, config, y0=first(layer.bits),
+                        kept=kept.bits[layer.bits], channels=channels)
     if layer.x and not reads_stored(layer, config):
         _dense_input(result, program, step, _dense_value(layer, values), image)
     return _by_parity(result) if config.pass_words == 2 else result
+
+
+def _waiting(program: Program, step: Step) -> tuple[int, int]:
+    """First word and rows kept of a map that waits, where a step makes rows or groups of it."""
+    layer, place = step.layer, program.placement
+    base, kept = place.branch[layer.value], place.rows.features[layer.value]
+    if not step.by_groups:
+        return base, kept
+    height = layer.out_shape[1]
+    return base - step.g0 * height * geometry(layer, program.config).n_x_map, height
 
 
 def _moved_words(program: Program, step: Step, values: dict[str, np.ndarray]) -> Words:
@@ -173,6 +188,9 @@ def _moved_words(program: Program, step: Step, values: dict[str, np.ndarray]) ->
     base = place.branch[name] if branch else place.residual(name)
     feature = branch or name in place.features
     kept = place.rows.features[name] if feature else place.rows.x[name]
+    if move.by_groups:
+        kept = step.y1 - step.y0
+        base -= part.first * kept * part.words
     words = map_words(values[name][:, step.y0:step.y1], base, program.config, y0=step.y0,
                       kept=kept, groups=range(part.first, part.first + part.groups))[0]
     return {"branch" if branch else "features": words}
@@ -299,13 +317,13 @@ def locate(program: Program, step: Step, memory: str, address: int, bit: int) ->
         slot, word = divmod(rest, row)
         column, channel = divmod(bit, config.channels_in)
         y = _latest(slot * ROW_BANKS + int(memory[-1]), slots * ROW_BANKS, step.y0)
-        x = word * 2 * t + column
+        x, channel = word * 2 * t + column, channel - layer.bits_at
         return f"{layer.bits} channel {group * config.channels_in + channel} pixel ({y}, {x})"
     if memory == "vectors":
         return _vector_value(program, layer, address, bit)
     if memory == "branch":
-        kept = place.rows.features[layer.value]
-        plane, rest = divmod(address - place.branch[layer.value], kept * ceil_div(w, t))
+        base, kept = _waiting(program, step)
+        plane, rest = divmod(address - base, kept * ceil_div(w, t))
         lane, pixel = divmod(bit // f, t)
         y, j = divmod(rest, ceil_div(w, t))
         y = _latest(y, kept, step.y0)

@@ -16,7 +16,8 @@ __all__ = ["RECIPE", "Plan", "excess", "excess_text", "make"]
 RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "halvings": 1, "resident": None,
           "deep": 0, "logic_pairs": 0, "stream": False, "overlap": None, "batch": None,
           "beside": None, "ahead": False, "wide": False, "signed_sums": False,
-          "off_chip": 0, "off_rows": 0, "off_again": None}
+          "off_chip": 0, "off_rows": 0, "off_again": None, "row_bits": 0,
+          "stream_steps": False}
 PLAN_KEYS = {"shape", *RECIPE}
 
 

@@ -34,9 +34,11 @@ class MapPass(Plain):
     shape: tuple[int, int, int]
 
     map_pass = True
-    binary = pointwise = stem = from_image = from_x = False
+    binary = pointwise = by_groups = centred = stem = from_image = from_x = False
     stored = is_output = grouped = flat = max_pool = False
     value = residual = act = threshold = pool = conv = affine = clamp = None
+    bits_in = None
+    bits_at = reads_at = 0
     macs, repeats = 0, 1
 
     @property

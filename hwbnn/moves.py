@@ -20,12 +20,14 @@ __all__ = ["Move", "OffChipMaps", "move_fields"]
 @dataclasses.dataclass(frozen=True, eq=False)
 class Move(MapPass):
     """Rows of the map ``source`` on their way to off-chip memory (``to``) or from it, for the layer
-    ``serves``; ``part`` is what of the map's groups of lanes lies together there."""
+    ``serves``; ``part`` is what of the map's groups of lanes lies together there. With
+    ``by_groups`` it is all rows of the part, which lies alone in the words of a band."""
 
     serves: Layer | None = None
     to: bool = False
     branch: bool = False
     part: "Part | None" = None
+    by_groups: bool = False
 
     moves = True
     halved = vector = False
@@ -45,6 +47,12 @@ class Part:
     words: int
     base: int = 0
 
+    def cut(self, ranges) -> list["Part"]:
+        """The parts of it in ranges of groups, each of which lies in it or beside it."""
+        end = self.first + self.groups
+        return [dataclasses.replace(self, first=first, groups=stop - first)
+                for first, stop in ranges if self.first <= first < end] or [self]
+
     def bursts(self, rows: int, config: EngineConfig) -> int:
         return rows * self.groups * self.words * config.lanes * config.pixels // BURST
 
@@ -55,7 +63,8 @@ class OffChipMaps:
     ``bursts`` is how many bursts of 8 words they take.
     """
 
-    def __init__(self, layers: list[Layer], config: EngineConfig, off: OffChip, phases: Phases):
+    def __init__(self, layers: list[Layer], config: EngineConfig, off: OffChip, phases: Phases,
+                 groups: dict | None = None):
         self._layers, self._config, self._off = layers, config, off
         self._shapes: dict[str, tuple[int, int, int]] = {}
         self._parts: dict[str, list[Part]] = {}
@@ -64,11 +73,11 @@ class OffChipMaps:
         regions, found = [], []
         for i, layer in enumerate(layers):
             for name in off.names(layer):
-                part = self._part(layer, name)
-                regions.append(Region(f"{name}@{layer.at}",
-                                      part.bursts(self._shapes[name][1], config),
-                                      phases.live(i, max(i, last_use.get(name, i)))))
-                found.append((name, part))
+                for part in self._part(layer, name).cut((groups or {}).get(name, ())):
+                    regions.append(Region(f"{name}@{part.first}",
+                                          part.bursts(self._shapes[name][1], config),
+                                          phases.live(i, max(i, last_use.get(name, i)))))
+                    found.append((name, part))
         places, self.bursts = first_fit(regions) if regions else ({}, 0)
         for region, (name, part) in zip(regions, found, strict=True):
             self._parts.setdefault(name, []).append(
@@ -89,24 +98,27 @@ class OffChipMaps:
         layer = self._layers[piece.layer]
         names = [layer.source] if layer.gains or layer.from_x else []
         names += [x.residual for x in (layer, layer.remakes) if x and x.residual]
-        return [(self._move(layer, name, part, False), piece)
-                for name in dict.fromkeys(names) for part in self._parts.get(name, ())]
+        return [(self._move(layer, name, part, False, piece), piece)
+                for name in dict.fromkeys(names) for part in self._parts.get(name, ())
+                if not piece.by_groups or part.first == piece.g0]
 
     def after(self, piece: Piece) -> list[tuple[Move, Piece]]:
         """What is stored behind it."""
         layer = self._layers[piece.layer]
         moves = []
         for name in self._off.names(layer):
-            part = next(p for p in self._parts[name] if p.first == layer.at // self._config.lanes)
+            first = layer.at // self._config.lanes
+            made = range(first + piece.g0, first + piece.g1)
             rows = piece
             if name == layer.x and layer.halved:
                 rows = dataclasses.replace(piece, y0=piece.y0 // 2, y1=piece.y1 // 2)
-            moves.append((self._move(layer, name, part, True), rows))
+            moves += [(self._move(layer, name, part, True, piece), rows)
+                      for part in self._parts[name] if part.first in made]
         return moves
 
-    def _move(self, layer: Layer, name: str, part: Part, to: bool) -> Move:
+    def _move(self, layer: Layer, name: str, part: Part, to: bool, piece: Piece) -> Move:
         return Move(layer.conv, name, None, None, None, self._shapes[name], serves=layer, to=to,
-                    branch=name in self._branches, part=part)
+                    branch=name in self._branches, part=part, by_groups=piece.by_groups)
 
 
 def move_fields(move: Move, y0: int, y1: int, config: EngineConfig,
@@ -125,6 +137,8 @@ def move_fields(move: Move, y0: int, y1: int, config: EngineConfig,
          "move_base": base, "move_bursts": bursts, "n_og": part.groups - 1, "n_x": part.words - 1,
          "n_y": y1 - y0 - 1, "f_step": kept * part.words}
     at = part.first * f["f_step"] + y0 % kept * part.words
+    if move.by_groups:
+        f["f_step"], at = (y1 - y0) * part.words, 0
     if move.branch:
         return f | {"b_addr": placement.branch[name] + at}
     return f | {"x_addr": placement.residual(name) + at}

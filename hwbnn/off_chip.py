@@ -53,6 +53,11 @@ class OffChip:
                 layers = computed_twice(layers, height)
         return layers
 
+    def resident(self, layers: list[Layer]) -> int:
+        """How many leading layers keep their weights on chip: a first convolution whose map is made
+        in bands, of few weights that are wider than others."""
+        return int(bool(self.height) and layers[0].from_image)
+
     def covers(self, height: int) -> bool:
         """Whether a map of so many rows lies off chip."""
         return bool(self.height) and height >= self.height

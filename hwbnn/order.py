@@ -23,7 +23,8 @@ __all__ = ["Bands", "Piece", "Rows", "depth_first", "image_rows", "kept_rows", "
 @dataclasses.dataclass(frozen=True)
 class Piece:
     """Rows ``y0 <= y < y1`` of layer number ``layer``, output groups ``g0 <= og < g1``, of
-    ``images`` images of a batch from ``image`` on."""
+    ``images`` images of a batch from ``image`` on. With ``by_groups`` these groups of the whole map
+    lie where a band of its rows does else (see group_pieces)."""
 
     layer: int
     y0: int
@@ -32,6 +33,7 @@ class Piece:
     g1: int = 0
     image: int = 0
     images: int = 1
+    by_groups: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,19 +362,29 @@ def _chains(layers: list[Layer]) -> dict[str, str]:
 
 
 def pieces(layers: list[Layer], config: EngineConfig, rows: Rows, bands: Bands,
-           batches: Batches) -> Iterator[Piece]:
+           batches: Batches, groups: dict | None = None) -> Iterator[Piece]:
     """The order in pieces that no ring's end and no partial sum memory cuts through.
 
-    Of a batch the layers run as `Batches` says, whole maps where for several images.
+    Of a batch the layers run as `Batches` says, whole maps where for several images. ``groups``
+    has the ranges of groups of lanes in which some maps that wait for gains are made, by name.
 
     Raises DoesNotFit where a layer cannot be cut that small.
     """
+    groups = groups or {}
     order = [part for piece in _coarse(layers, bands) for part in
-             _cut(piece, layers[piece.layer], config, rows, batches.each[piece.layer])]
+             (_by_groups(piece, groups[layers[piece.layer].value])
+              if layers[piece.layer].in_branch and layers[piece.layer].value in groups else
+              _cut(piece, layers[piece.layer], config, rows, batches.each[piece.layer]))]
     for run in batches.runs():
         for piece in order:
             if run.start <= piece.layer < run.end:
                 yield dataclasses.replace(piece, image=run.first)
+
+
+def _by_groups(piece: Piece, ranges) -> Iterator[Piece]:
+    """A whole map in ranges of groups."""
+    for g0, g1 in ranges:
+        yield dataclasses.replace(piece, g0=g0, g1=g1, by_groups=True)
 
 
 def _cut(piece: Piece, layer: Layer, config: EngineConfig, rows: Rows,

@@ -8,7 +8,6 @@ from rtl_gen.engine.config import (
     BORDER_CLASSES,
     POINT_WORDS,
     STREAM_BITS,
-    STREAM_KINDS,
     EngineConfig,
 )
 from rtl_gen.engine.first_config import PAIR, TAPS
@@ -27,6 +26,7 @@ from .stream_parts import step_segments
 __all__ = ["Segment", "border_constants", "in_memory", "in_stream", "layer_constants", "pack",
            "program_text", "segment_sizes", "segments", "stream_words"]
 
+CENTRE = 4  # tap in the middle of a 3x3 kernel
 NO_EXPONENT = 7  # a slope of 1 in the shift form: 7 - exponent 0
 
 
@@ -54,7 +54,8 @@ def pack(program: Program) -> dict[str, list[int]]:
         images["sigmoid"] = sigmoid_words(program.layers, config)
     if config.beside:
         images |= entry_images(program.entries, config)
-    images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
+    if not config.streamed_steps:
+        images["steps"] = [w for s in program.steps for w in _step_words(s.fields, config)]
     images["loads"] = [
         config.load_layout.const(s.load).as_bits() for s in program.steps if s.load is not None
     ]
@@ -89,6 +90,9 @@ def segments(program: Program) -> list[Segment]:
     for step, kind, count in segment_sizes(program):
         if step is not last:
             at, last = {}, step
+        if kind == "steps":
+            result.append(Segment(kind, _step_words(step.fields, program.config)))
+            continue
         key = step.layer.name, kind
         if key not in made:
             made[key] = (_constant_words(step.layer, program.config) if kind == "constants"
@@ -108,7 +112,7 @@ def stream_words(program: Program) -> np.ndarray:
     for segment in segments(program):
         if len(segment.words) > limit:
             raise ValueError(f"a segment of {len(segment.words)} words exceeds {limit}")
-        header = STREAM_KINDS.index(segment.kind) | (len(segment.words) - 1) << 2
+        header = config.stream_kinds.index(segment.kind) | (len(segment.words) - 1) << 2
         data += header.to_bytes(2, "little")
         size = parts[segment.kind] * STREAM_BITS // 8
         for word in segment.words:
@@ -166,7 +170,8 @@ def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int
     """IDs (O, I) of a binary layer's kernels on this machine, and its codebook's words."""
     op = layer.conv.op
     if layer.pointwise:
-        return _point_kernels(op.weight[:, :, 0, 0], config), []
+        weight = op.weight[:, :, 0, 0]
+        return _point_kernels(weight, layer.centred, layer.reads_at, config), []
     kernels = _kernel_bits(op.weight.reshape(*op.weight.shape[:2], 9))
     if not config.has_codebook:
         return kernels, []
@@ -180,19 +185,21 @@ def kernel_ids(layer: Layer, config: EngineConfig) -> tuple[np.ndarray, list[int
     return ids, table
 
 
-def _point_kernels(weight: np.ndarray, config: EngineConfig) -> np.ndarray:
+def _point_kernels(weight: np.ndarray, centred: bool, first: int,
+                   config: EngineConfig) -> np.ndarray:
     """±1 (O, I) of a 1x1 convolution as 3x3 kernels of words of a pixel (O, groups of S).
 
-    Channel word g is tap (g % 6 // 2, 1 + g % 2); other taps are +1, which an activation bit of 0
-    does not count.
+    Channel word g is tap (g % 6 // 2, 1 + g % 2), or each the tap in the middle where ``centred``,
+    from channel ``first`` on; other taps are +1, which an activation bit of 0 does not count.
     """
     o, i = weight.shape
     s = config.channels_in
-    words = ceil_div(i, s)
-    kernels = np.full((o, ceil_div(words, POINT_WORDS) * s), (1 << 9) - 1, dtype=np.int64)
-    channel = np.arange(i)
-    group, slot = divmod(channel // s, POINT_WORDS)
-    tap = 3 * (slot // 2) + 1 + slot % 2
+    words = ceil_div(first + i, s)
+    at_once = 1 if centred else POINT_WORDS
+    kernels = np.full((o, ceil_div(words, at_once) * s), (1 << 9) - 1, dtype=np.int64)
+    channel = first + np.arange(i)
+    group, slot = divmod(channel // s, at_once)
+    tap = np.full(i, CENTRE) if centred else 3 * (slot // 2) + 1 + slot % 2
     for c in range(i):
         at = group[c] * s + channel[c] % s
         kernels[weight[:, c] < 0, at] &= ~(1 << int(tap[c]))

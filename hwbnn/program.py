@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 
-from rtl_gen.engine.config import EngineConfig
+from rtl_gen.engine.config import STREAM_KINDS, EngineConfig
 from rtl_gen.engine.timing import Timing
 from rtl_gen.sdram.timing import BURST
 
@@ -12,6 +12,7 @@ from .beside import Halves, halves
 from .entries import Entry, entries
 from .errors import DoesNotFit, UnsupportedError
 from .geometry import Geometry, bit_slots, bit_words, ceil_div, geometry
+from .group_pieces import group_pieces
 from .layers import Layer
 from .moves import Move, OffChipMaps, move_fields
 from .off_chip import OffChip
@@ -51,6 +52,7 @@ class Step:
     lag: int = 0
     image: int = 0
     of_images: int = 1
+    by_groups: bool = False
 
     @property
     def streamed(self) -> bool:
@@ -143,24 +145,26 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         split_at = halves(layers, beside)
         placement = place_beside(layers, config, rows, split_at)
     else:
-        placement = place(layers, config, rows, phases)
+        placement = place(layers, config, rows, phases, off)
     if config.shared_x:
         _check_shared(layers, placement)
     _check_parts(layers, config)
     tables = {"weights": 0, "dense_weights": 0, "constants": 0, "codebooks": 0}
-    # what runs depth-first reads its weights again and again: most stay on chip
-    streamed = [config.streams and i >= bands.resident and not x.stem and not x.map_pass
+    # what runs depth-first, or in bands, reads its weights again and again: most stay on chip
+    resident = bands.resident or off.resident(layers)
+    streamed = [config.streams and i >= resident and not x.stem and not x.map_pass
                 for i, x in enumerate(layers)]
     of_unit = set() if split_at is None else {
         id(x) for b in split_at.barriers for x in (b.hidden, b.out, b.over)}
     base = [_reserve(layer, there, config, tables) if id(layer) not in of_unit else {}
             for layer, there in zip(layers, streamed, strict=True)]
-    for kind, words in config.rings.items():
-        tables[kind] += words
+    for kind in STREAM_KINDS:
+        tables[kind] += config.rings[kind]
     steps: list[Step] = []
     psum = 2
-    maps = OffChipMaps(layers, config, off, phases)
-    for piece in _ordered(layers, config, rows, bands, overlap, batches, split_at):
+    groups_of = group_pieces(layers, config, rows, off)
+    maps = OffChipMaps(layers, config, off, phases, groups_of)
+    for piece in _ordered(layers, config, rows, bands, overlap, batches, split_at, groups_of):
         layer = layers[piece.layer]
         geo = geometry(layer, config)
         groups = piece.images * (piece.y1 - piece.y0) * geo.n_x
@@ -181,7 +185,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
         lag = phases.lag(piece.layer) if split_at is None else split_at.half(piece.layer)
         steps.append(Step(layer, piece.y0, piece.y1, piece.images, piece.g1 - piece.g0, geo.n_ig,
                           groups, fields, load, piece.g0, geo.n_og, lag,
-                          piece.image, batches.images))
+                          piece.image, batches.images, piece.by_groups))
         steps += [_move(*move, config, placement) for move in maps.after(piece)]
     found, weights = [], ceil_div(sum(step_words(step, config) for step in steps), BURST)
     for step in steps:
@@ -202,7 +206,7 @@ def program(layers: list[Layer], config: EngineConfig, input_op: I.QuantizeInput
     needed = tables | placement.needed | {
         "psum": psum,
         "image": bit_slots(rows.image) * image_row,
-        "steps": len(steps) * config.step_words,
+        "steps": config.step_depth if config.streamed_steps else len(steps) * config.step_words,
         "loads": sum(step.load is not None for step in steps),
         "pool": max((geometry(x, config).n_x // 2 for x in layers
                      if x.halved or x.max_pool), default=1),
@@ -230,8 +234,9 @@ def _move(move: Move, rows: Piece, config: EngineConfig, placement: Placement) -
     """A step that moves rows of a map off chip."""
     fields = move_fields(move, rows.y0, rows.y1, config, placement)
     groups = (rows.y1 - rows.y0) * move.part.words
-    count = move.part.groups
-    return Step(move, rows.y0, rows.y1, 1, count, 1, groups, fields, None, move.part.first, count)
+    of_og = ceil_div(move.shape[0], config.lanes)
+    return Step(move, rows.y0, rows.y1, 1, move.part.groups, 1, groups, fields, None,
+                move.part.first, of_og)
 
 
 def _mark(steps: list[Step], split_at: Halves, layers, config: EngineConfig) -> None:
@@ -277,10 +282,11 @@ def _image_fields(steps: list[Step], kept: int) -> None:
         gone += released
 
 
-def _ordered(layers, config, rows, bands: Bands, overlap, batches, split_at) -> list[Piece]:
+def _ordered(layers, config, rows, bands: Bands, overlap, batches, split_at,
+             groups_of: dict) -> list[Piece]:
     """All pieces in the order of the program."""
     prefix = bands.prefix
-    found = list(pieces(layers, config, rows, bands, batches))
+    found = list(pieces(layers, config, rows, bands, batches, groups_of))
     if split_at is not None:
         return [piece for i in split_at.order for piece in found if piece.layer == i]
     if overlap is None:

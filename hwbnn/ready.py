@@ -5,7 +5,6 @@ Each class is the recurrence of a part of rtl_gen/engine; `hwbnn.schedule` lets 
 
 import collections
 
-from rtl_gen.engine.config import STREAM_KINDS
 from rtl_gen.engine.first_config import FirstConfig, FirstTimes
 from rtl_gen.engine.first_conv import first_latency
 from rtl_gen.engine.image_model import ImageTimes
@@ -18,7 +17,7 @@ from rtl_gen.engine.weight_stream import WeightStream
 from .pack import segment_sizes
 from .program import Program, Step
 
-__all__ = ["Constants", "Image", "Nothing", "Stem", "Stream", "Unit", "Weights", "first_step"]
+__all__ = ["Constants", "Image", "Nothing", "Stem", "Steps", "Stream", "Unit", "Weights"]
 
 
 class Stream:
@@ -33,8 +32,9 @@ class Stream:
         self.at, self.left = 0, 0  # segment, memory words of it still to come
         self.before: int | None = None  # 16-bit words of the next memory word but its last
         self.last = -1  # cycle in which the last 16-bit word came
-        self.arrived = {kind: [] for kind in STREAM_KINDS}  # first cycle in which each is usable
-        self.read = {kind: [] for kind in STREAM_KINDS}  # cycle in which each was read
+        kinds = config.stream_kinds
+        self.arrived = {kind: [] for kind in kinds}  # first cycle in which each is usable
+        self.read = {kind: [] for kind in kinds}  # cycle in which each was read
 
     def usable(self, kind: str, count: int) -> int:
         """First cycle in which ``count`` words of ``kind`` that were not read yet can be."""
@@ -211,18 +211,46 @@ class Nothing:
         """Nothing was."""
 
 
-def first_step(config) -> int:
-    """Cycle in which the program's first step has been read."""
-    return config.step_words + 2
+class Steps:
+    """The sequencer's reading of the step behind the one that it runs: a word a cycle, or as they
+    come where the program is in the weight stream."""
+
+    def __init__(self, config, stream: Stream | None):
+        self.words = config.step_words
+        self.stream = stream if config.streamed_steps else None
+        self.begin(0)
+
+    def begin(self, at: int) -> None:
+        """The next step is read, from cycle ``at`` on."""
+        self.at, self.left = at, self.words
+
+    def read_ahead(self) -> bool:
+        """Read the next word if the step has one more that has come by what is known so far."""
+        if self.stream is None or not self.left or not self.stream.there("steps", 1):
+            return False
+        self._read()
+        return True
+
+    def ready(self) -> int:
+        """First cycle in which the step is there."""
+        while self.left:
+            self._read()
+        return self.at + 2
+
+    def _read(self) -> None:
+        if self.stream is not None:
+            self.at = max(self.at, self.stream.usable("steps", 1))
+            self.stream.reads("steps", self.at, 1)
+        self.at, self.left = self.at + 1, self.left - 1
 
 
 class Image:
-    """Rows of the image memory."""
+    """Rows of the image memory; the program's first step is ``known`` in a cycle."""
 
-    def __init__(self, program: Program):
-        config, kept = program.config, program.placement.rows.image
+    def __init__(self, program: Program, known: int):
+        kept = program.placement.rows.image
         _c, height, width = program.input_op.shape
-        self.times = ImageTimes(height, width, kept, first_step(config) + 2)
+        self.times = ImageTimes(height, width, kept, known + 2)
         self.gone = 0  # rows released, over all frames
 
     def ready(self, step: Step) -> int:

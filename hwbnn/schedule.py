@@ -15,7 +15,7 @@ from .external import weight_source
 from .geometry import level_pass_cycles
 from .ops.int_dynamic import Sigmoid
 from .program import Program, Step
-from .ready import Constants, Image, Nothing, Stem, Stream, Unit, Weights, first_step
+from .ready import Constants, Image, Nothing, Stem, Steps, Stream, Unit, Weights
 
 __all__ = ["Schedule", "StepCycles", "schedule"]
 
@@ -94,19 +94,19 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
     stream = Stream(program, source) if config.streams else None
     weights, constants = (kind(program, timing, stream) for kind in (Weights, Constants))
     stem = Stem(config) if config.stem is not None else None
-    image = Image(program) if stem is None else None
+    following = Steps(config, stream)
+    cycle = following.ready()  # pixels come from reset on, and the first step is read
+    image = Image(program, cycle) if stem is None else None
     unit = Unit(program) if config.beside else None
-    cycle = first_step(config)  # pixels come from reset on, and the first step is read
     starts, done, turns = [], [], []
     scan = _scan(program)
     lag = max(step.lag for step in program.steps)
-    following_ready = 0
     batch = program.batches.images
     complete = 3 if frames is None else -(-frames // batch)
     for turn in range(complete + lag + 1):
         steps = []
         for step in program.steps:
-            free = taken = max(cycle, following_ready)
+            free = taken = max(cycle, following.ready())
             if step.layer.from_image:
                 taken = max(taken, image.ready(step))
             if step.fields.get("awaits"):
@@ -117,10 +117,10 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
                     break
                 begun = cycle if stem else taken
                 free = taken if image else free
-            following_ready = taken + 3 + config.step_words
+            following.begin(taken + 1)
             loader = stem if step.layer.stem else weights if step.load else Nothing
             if step.layer.moves:
-                end, wait = _move(step, taken + 1, weights, stream), 0
+                end, wait = _move(step, taken + 1, weights, stream, following), 0
             elif step.layer.levels:
                 end, wait = taken + 1 + level_pass_cycles(step.layer, config), 0
             else:
@@ -147,11 +147,11 @@ def schedule(program: Program, *, frames: int | None = None, source=None) -> Sch
     return Schedule(turns[complete - 1], latencies, starts, scan, batch, unit.done if unit else [])
 
 
-def _move(step: Step, start: int, weights: Weights, stream: Stream) -> int:
+def _move(step: Step, start: int, weights: Weights, stream: Stream, following: Steps) -> int:
     """The cycle in which a step that moves rows is over: the unit starts in cycle ``start``. Words
     of the weight stream come first, until they fill all that waits for them."""
     wanted = start + ASKS
-    while stream.word_before(wanted) or weights.load_ahead():
+    while stream.word_before(wanted) or weights.load_ahead() or following.read_ahead():
         pass
     fields = step.fields
     moved = stream.source.move(wanted, fields["move_base"], fields["move_bursts"],
@@ -230,7 +230,7 @@ def _account(step: Step, config, cycles: int, wait: int, image_wait: int) -> Ste
     else:
         bound = {"binary": "array", "dense": "multipliers", "signed": "adders",
                  "stem": "lanes"}[step.kind]
-        if layer.pointwise:
+        if layer.by_groups:
             bound = "lanes" if step.n_ig == 1 else "bit memory"
     return StepCycles(
         step.name,

@@ -15,12 +15,14 @@ from .errors import DoesNotFit
 from .extract import extract
 from .ir import Graph
 from .layers import EverySecond, Layer, graph_input
+from .off_chip import OffChip
 from .ops import int_gain as J
 from .ops import int_ops as I
 from .ops.int_dynamic import SubsamplePad
 from .order import Bands
 from .pack import border_constants, required_bits
 from .program import Program, program
+from .row_bits import by_rows
 from .run_time import run_time_config, whole_sums
 from .stem_pack import accumulator_bits
 
@@ -30,6 +32,7 @@ MIN_DEPTH = 16
 # tiles of binary and dense weights, and groups of constants, that wait on chip when streamed, at
 # least: blocks of memory are filled up
 RING_TILES = (16, 32, 4)
+STEP_RING = 512  # words of streamed steps that wait on chip: a block
 # what a program needs -> the configuration's depth of it
 DEPTHS = {
     "bits": "bit_depth", "image": "image_depth", "features": "feature_depth", "x": "x_depth",
@@ -65,7 +68,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            logic_pairs: int = 0, stream: bool = False, overlap: int | None = None,
            batch=None, beside: int | None = None, ahead: bool = False,
            wide: bool = False, signed_sums: bool = False, off_chip: int = 0,
-           off_rows: int = 0, off_again=None) -> Program:
+           off_rows: int = 0, off_again=None, row_bits: int = 0,
+           stream_steps: bool = False) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -81,9 +85,11 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     unit beside the array makes the bits (see `hwbnn.beside`). With ``ahead`` a first 3x3
     convolution has a unit of its own, with ``wide`` a pass takes two words a cycle. With
     ``signed_sums`` 1x1 layers of ±1 weights are computed by adders (see `has_signed_sums`). With
-    ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`).
+    ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`). With
+    ``row_bits`` bits for 1x1 convolutions lie by rows in maps of so many rows or more (see
+    `hwbnn.row_bits`). With ``stream_steps`` the program comes with the weights.
     """
-    layers = extract(graph)
+    layers = by_rows(extract(graph), row_bits, shape.channels_in)
     types = graph.types()
     if ahead:
         layers[0] = _ahead(layers[0], beside)
@@ -91,6 +97,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
                  types[layers[0].conv.name].range.width)
     run_time = run_time_config(layers, moves=bool(off_chip))
     bands = Bands.of(layers, band, halvings, resident, deep)
+    on_chip = bands.resident or OffChip(off_chip).resident(layers)
     if beside is not None:
         run_time = _with_unit(layers, run_time, shape, stream, 1 + wide)
     wide = EngineConfig(
@@ -100,11 +107,13 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         psum_depth=psum_depth,
         stem=stem,
         pointwise=any(layer.pointwise for layer in layers),
+        centred=any(layer.centred for layer in layers),
         overlap=overlap is not None or beside is not None,
         batch=max((images for _layer, images in batch or ()), default=1),
         ring_words=tuple(n * shape.lanes for n in RING_TILES[:2])
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
-        stream_weight_bits=_stream_weight_bits(layers, bands) if stream else 0,
+        stream_weight_bits=_stream_weight_bits(layers, on_chip) if stream else 0,
+        streamed_steps=stream_steps,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers) and beside is None,
         signed_sums=signed_sums and _signed_sums(layers),
@@ -125,6 +134,8 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     wide = dataclasses.replace(wide, border_bits=ints.signed_width(lo, hi))
     if stem is not None:
         wide = dataclasses.replace(wide, acc_bits=max(wide.acc_bits, stem.result_bits))
+    if stream_steps:
+        wide = dataclasses.replace(wide, step_depth=STEP_RING)
     if run_time is not None:
         wide = dataclasses.replace(wide, psum_depth=max(psum_depth, whole_sums(layers, wide)))
     order = {"band": band, "halvings": halvings, "resident": resident, "deep": deep,
@@ -137,12 +148,12 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     return _fit(layers, full, graph_input(graph).op, order)
 
 
-def _stream_weight_bits(layers: list[Layer], bands: Bands) -> int:
+def _stream_weight_bits(layers: list[Layer], resident: int) -> int:
     """Width of the multi-bit weights that come from off-chip memory, where it is less than others'
     (0: it is not): a first convolution has wider ones."""
     dense = [(i, layer.conv.op.weight_bits) for i, layer in enumerate(layers)
              if not (layer.map_pass or layer.weightless or layer.binary or layer.stem)]
-    bits = max((bits for i, bits in dense if i >= bands.resident), default=0)
+    bits = max((bits for i, bits in dense if i >= resident), default=0)
     return bits if bits < max(bits for _i, bits in dense) else 0
 
 
@@ -443,13 +454,13 @@ def _available(config: EngineConfig, memory: str) -> int:
 
 
 def on_machine(graph: Graph, config: EngineConfig, batch=None, beside: int | None = None,
-               **off_chip) -> Program:
-    """The program of ``graph`` for an engine that exists already, with ``batch``, ``beside`` and
-    ``off_chip``, ``off_rows`` and ``off_again`` as of `derive`.
+               row_bits: int = 0, **off_chip) -> Program:
+    """The program of ``graph`` for an engine that exists already, with ``batch``, ``beside``,
+    ``row_bits`` and ``off_chip``, ``off_rows`` and ``off_again`` as of `derive`.
 
     Raises DoesNotFit where a width, a menu or a memory of the engine is too small, by how much.
     """
-    layers = extract(graph)
+    layers = by_rows(extract(graph), row_bits, config.channels_in)
     if layers[0].stem or config.stem is not None:
         raise DoesNotFit("a unit for the first convolution is built for one network and serves no "
                          "other", where=layers[0].name)
@@ -471,6 +482,9 @@ def on_machine(graph: Graph, config: EngineConfig, batch=None, beside: int | Non
         raise DoesNotFit("the engine has no 1x1 shortcuts of stride 2")
     if any(layer.pointwise for layer in layers) and not config.pointwise:
         raise DoesNotFit("the engine has no 1x1 binary convolutions")
+    if row_bits and not config.centred:
+        raise DoesNotFit("the engine reads bits for 1x1 convolutions by channel groups",
+                         where="row_bits")
     for name in ("id_bits", "weight_bits", "acc_bits", "z_bits", "bias_bits"):
         if needs[name] > getattr(config, name):
             raise DoesNotFit(f"needs {name} {needs[name]}, the engine has {getattr(config, name)}")

@@ -43,7 +43,7 @@ def step_fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[s
         f |= {"row0": y0 * op.stride, "top0": (y0 * op.stride - 1) % ROW_BANKS}
     rows = placement.rows
     source = rows.row(layer.source, piece.image, y0, h_in)
-    if layer.pointwise:
+    if layer.by_groups:
         f |= _point_rows(layer, config, placement, source)
     elif layer.binary or layer.from_image:
         centre = rows.row(layer.source, piece.image, y0 * op.stride, h_in)
@@ -52,17 +52,21 @@ def step_fields(layer, geo, config, placement, input_op, piece: Piece) -> dict[s
         f |= _dense_rows(layer, config, placement, source)
         if config.signed_sums:
             f["signed_sums"] = int(layer.plus_minus)
+    if layer.centred:
+        f |= {"centre": 1, "centre_from": layer.reads_at // config.lanes}
     if layer.max_pool:
         f["max_pool"] = 1
     if layer.clamp:
         f["clamp"] = 1 + config.clamps.index((layer.clamp.lo, layer.clamp.hi))
     if layer.residual and piece.g0 * config.lanes < layer.residual_channels * layer.repeats:
         f["residual"] = 1
-        kept = rows.kept(layer.residual)
+        kept, first = rows.kept(layer.residual), piece.g0 % (geo.n_og // layer.repeats)
         row = rows.row(layer.residual, piece.image, y0, layer.out_shape[1])
+        if piece.by_groups and kept < layer.out_shape[1]:  # these groups lie there alone
+            kept, first = layer.out_shape[1], 0
         f["f_step"] = kept * geo.n_x_map
         f["f_read"] = placement.residual(layer.residual) + row % kept * geo.n_x_map
-        f["f_read"] += piece.g0 % (geo.n_og // layer.repeats) * f["f_step"]
+        f["f_read"] += first * f["f_step"]
     if layer.stored:
         kept = rows.features[layer.value]
         f["f_store"] = 1
@@ -160,7 +164,8 @@ def _bit_rows(layer, config, placement, piece: Piece) -> dict[str, int]:
     y0 = placement.rows.row(layer.bits, piece.image, piece.y0, layer.out_shape[1])
     row, slots, _planes = bit_plane(layer, placement.rows.bits[layer.bits], config)
     buffer, address = placement.bits[layer.bits]
-    word, start = divmod(_first_group(layer, piece, config) * config.lanes, config.channels_in)
+    first = _first_group(layer, piece, config) * config.lanes + layer.bits_at
+    word, start = divmod(first, config.channels_in)
     if layer.grouped:
         plane, slot = word // POINT_WORDS, y0 % slots
         bank, half = divmod(word % POINT_WORDS, 2)

@@ -6,15 +6,17 @@ __all__ = ["step_segments", "step_words"]
 
 
 def step_segments(step, config: EngineConfig) -> list[tuple[str, int]]:
-    """(kind, memory words) of the segments of a streamed step: by output group, constants and
-    tiles. A step that covers only some rows of a layer has its layer's weights again."""
+    """(kind, memory words) of the segments of a step: itself, where the program is in the stream,
+    and where it is streamed, by output group, constants and tiles. A step that covers only some
+    rows of a layer has its layer's weights again."""
+    itself = [("steps", config.step_words)] if config.streamed_steps else []
     if not step.streamed:
-        return []
+        return itself
     group = [("constants", config.lanes * config.const_words)]
     if not step.layer.weightless:
         kind = "weights" if step.layer.binary else "dense_weights"
         group.append((kind, step.n_ig * config.lanes))
-    return group * step.n_og
+    return itself + group * step.n_og
 
 
 def step_words(step, config: EngineConfig) -> int:

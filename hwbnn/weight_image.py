@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rtl_gen.engine.config import STREAM_BITS, STREAM_KINDS, EngineConfig
+from rtl_gen.engine.config import STREAM_BITS, EngineConfig
 
 from .cache import digest as digest_of
 from .errors import UserError
-from .pack import Segment, in_memory, segments, stream_words
+from .pack import Segment, in_memory, segment_sizes, segments, stream_words
 from .program import Program
 
 __all__ = ["FILE", "Part", "WeightImage", "identity", "image_of", "parts", "read", "split", "write"]
@@ -128,9 +128,9 @@ def split(words: np.ndarray, config: EngineConfig) -> list[Segment]:
     sizes = config.stream_parts
     while at < len(numbers):
         start, header = at, numbers[at]
-        if header & 3 >= len(STREAM_KINDS):
+        if header & 3 >= len(config.stream_kinds):
             raise UserError(f"unknown kind {header & 3}", where=f"word {start}")
-        kind, count = STREAM_KINDS[header & 3], (header >> 2) + 1
+        kind, count = config.stream_kinds[header & 3], (header >> 2) + 1
         size, at = sizes[kind], at + 1
         end = at + count * size
         if end > len(numbers):
@@ -174,13 +174,13 @@ def parts(program: Program, image: WeightImage) -> list[Part]:
     hint = "give the file that was made from this build"
     if len(found) != len(expected):
         raise UserError(f"has {len(found)} segments, the program reads {len(expected)}", hint=hint)
-    # as pack.segments goes: constants and tiles of every output group
-    owners = [step.name for step in program.steps if step.streamed for _ in range(2 * step.n_og)]
+    owners = [step.name for step, _kind, _count in segment_sizes(program)]
     result, start = [], 0
     sizes = program.config.stream_parts
     rows = zip(owners, found, expected, strict=True)
     for step, group in itertools.groupby(rows, key=lambda row: row[0]):
-        n_words, count, memory_words = 0, 0, dict.fromkeys(STREAM_KINDS, 0)
+        n_words, count = 0, 0
+        memory_words = dict.fromkeys(program.config.stream_kinds, 0)
         for _step, segment, wanted in group:
             if segment != wanted:
                 raise UserError(f"{segment.kind} differ from the network's", hint=hint,

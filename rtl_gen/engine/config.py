@@ -27,6 +27,7 @@ from .step_fields import (
     ROW_BANKS,
     SIGNED_FIELD,
     VECTOR_FIELD,
+    centre_fields,
 )
 
 __all__ = ["POINT_WORDS", "ROW_BANKS", "EngineConfig"]
@@ -35,6 +36,7 @@ BORDER_CLASSES = 9  # (middle, top, bottom) x (middle, left, right)
 PIXEL_BITS = 24  # three 8-bit channels
 STREAM_BITS = 16  # of a word of the off-chip weight stream
 STREAM_KINDS = ("weights", "dense_weights", "constants")  # memories it fills, by segment kind
+STEPS_KIND = "steps"  # one more, where the program is in the stream
 IMAGE_TAPS = 27  # 3x3 window of three channels
 
 
@@ -79,6 +81,9 @@ class EngineConfig:
     pointwise : bool
         1x1 binary convolutions: bit maps may be written by channel groups (see BitMap). P must
         divide S.
+    centred : bool
+        1x1 binary convolutions of maps that lie by rows, as the middle of 3x3 windows, or of the
+        last groups of lanes of its channel word.
     sampled : bool
         Maps may be handed to the dense array with every second row and column.
     pooled : bool
@@ -100,6 +105,8 @@ class EngineConfig:
         all weights are on chip.
     stream_weight_bits : int
         Width of multi-bit weights in the weight stream; 0 is ``weight_bits``.
+    streamed_steps : bool
+        The program comes with the weights: the step memory is a ring that the stream fills.
     overlap : bool
         A turn of the program ends one frame and begins the next: the first result is none.
     batch : int
@@ -130,6 +137,7 @@ class EngineConfig:
     image_frac: int = 6
     shared_x: bool = False
     pointwise: bool = False
+    centred: bool = False
     sampled: bool = False
     pooled: bool = True
     max_pool: bool = False
@@ -140,6 +148,7 @@ class EngineConfig:
     dense_maps: bool = True
     ring_words: tuple[int, ...] = ()
     stream_weight_bits: int = 0
+    streamed_steps: bool = False
     overlap: bool = False
     batch: int = 1
     const_words: int = 4
@@ -209,6 +218,8 @@ class EngineConfig:
         if not 0 <= self.stream_weight_bits <= self.weight_bits:
             raise ValueError(f"stream_weight_bits must be 0 to {self.weight_bits}, not "
                              f"{self.stream_weight_bits}")
+        if self.streamed_steps and not self.ring_words:
+            raise ValueError("a program in the weight stream needs weights from off-chip memory")
         if not 1 <= self.id_bits <= 9:
             raise ValueError(f"id_bits must be 1 to 9, not {self.id_bits}")
 
@@ -328,22 +339,29 @@ class EngineConfig:
         return bool(self.ring_words)
 
     @property
+    def stream_kinds(self) -> tuple[str, ...]:
+        """Memories that the weight stream fills, by the kind of a segment."""
+        return (*STREAM_KINDS, STEPS_KIND) if self.streamed_steps else STREAM_KINDS
+
+    @property
     def rings(self) -> dict[str, int]:
         """Words of each memory's ring."""
-        return dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
+        rings = dict(zip(STREAM_KINDS, self.ring_words or (0,) * len(STREAM_KINDS), strict=True))
+        return rings | ({STEPS_KIND: self.step_depth} if self.streamed_steps else {})
 
     @functools.cached_property
     def stream_widths(self) -> dict[str, int]:
         """Bits that a word of each memory has in the stream."""
         memories = self.memories()
         dense = self.dense_inputs * (self.stream_weight_bits or self.weight_bits)
-        return {kind: memories[kind][0] for kind in STREAM_KINDS} | {"dense_weights": dense}
+        return {kind: memories[kind][0] for kind in self.stream_kinds} | {"dense_weights": dense}
 
     @property
     def read_at_once(self) -> dict[str, int]:
-        """Words of each streamed memory that its reader waits for: a tile, a group's constants."""
+        """Words of each streamed memory that its reader waits for: a tile, a group's constants, a
+        step's next word."""
         return dict.fromkeys(STREAM_KINDS, self.lanes) | {
-            "constants": self.lanes * self.const_words}
+            "constants": self.lanes * self.const_words, STEPS_KIND: 1}
 
     @functools.cached_property
     def stream_parts(self) -> dict[str, int]:
@@ -499,6 +517,7 @@ class EngineConfig:
             }
             | ({} if self.stem else IMAGE_FIELDS)
             | (POINTWISE_FIELDS if self.pointwise else {})
+            | (centre_fields(self.channels_in // self.lanes) if self.centred else {})
             | ({"clamp": _bits(1 + len(self.clamps))} if self.clamps else {})
             | ({"max_pool": 1} if self.max_pool else {})
             | (SIGNED_FIELD if self.signed_sums else {})

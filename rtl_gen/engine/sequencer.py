@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .common import DelayLine, Ram
 from .config import COORDINATE_BITS, ROW_BANKS, EngineConfig
+from .loader import connect_stream, stream_members
 from .xmap import XMode
 
 __all__ = ["PASS_SWEEP", "Sequencer", "issue_layout"]
@@ -91,6 +92,8 @@ class Sequencer(wiring.Component):
         A step that brings one there begins; it is over.
     o_move : Out(1), i_move_done : In(1), where maps lie in off-chip memory
         A step that moves rows of one begins; it is over.
+    i_stream_steps, o_read_steps : see WeightStream
+        Where the program comes with the weights.
     """
 
     def __init__(self, config: EngineConfig, *, drain: int, drains: tuple[int, int] = (0, 0),
@@ -135,6 +138,7 @@ class Sequencer(wiring.Component):
             | ({"i_made": In(1), "o_due": Out(1)} if config.beside else {})
             | ({"o_levels": Out(1), "i_levels_done": In(1)} if config.levels else {})
             | ({"o_move": Out(1), "i_move_done": In(1)} if config.moves else {})
+            | (stream_members(config, "steps") if config.streamed_steps else {})
         )
 
     def elaborate(self, platform):
@@ -440,15 +444,24 @@ class Sequencer(wiring.Component):
         following = Signal(config.step_layout)
         take = Signal()
         at_first = Signal(init=1)  # the step being read is the program's first
+        reads = count != n_words
+        if config.streamed_steps:  # as words come; the ring goes round
+            reads &= self.i_enough_steps
         m.d.comb += [
             following.eq(bits[: config.step_layout.size]),
             ram.r_addr.eq(address),
-            ram.r_en.eq(count != n_words),
+            ram.r_en.eq(reads),
         ]
+        if config.streamed_steps:
+            connect_stream(m, self, ram, "steps")
+            m.d.comb += self.o_read_steps.eq(ram.r_en)
         arriving = DelayLine(m, ram.r_en, "arriving", reset=True)
         m.d.comb += ready.eq((count == n_words) & ~arriving[1] & ~arriving[2])
         with m.If(ram.r_en):
             m.d.sync += [count.eq(count + 1), address.eq(address + 1)]
+            if config.streamed_steps:
+                with m.If(address == config.step_depth - 1):
+                    m.d.sync += address.eq(0)
         with m.If(arriving[2]):
             m.d.sync += bits.eq(Cat(bits[width:], ram.r_data))
         with m.If(ready & at_first):
@@ -461,8 +474,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += self.o_image_slots.eq(following.image_slots)
         with m.If(take):
             m.d.sync += [count.eq(0), at_first.eq(following.last)]
-            with m.If(following.last):
-                m.d.sync += address.eq(0)
+            if not config.streamed_steps:
+                with m.If(following.last):
+                    m.d.sync += address.eq(0)
         return following, ready, take
 
     @staticmethod

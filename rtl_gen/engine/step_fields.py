@@ -1,7 +1,7 @@
 """Fields of a step that only some machines have, name to width (see EngineConfig.step_layout)."""
 
 __all__ = ["BESIDE_FIELDS", "COORDINATE_BITS", "IMAGE_FIELDS", "PASS_FIELD", "POINTWISE_FIELDS",
-           "POINT_WORDS", "ROW_BANKS", "SIGNED_FIELD", "VECTOR_FIELD"]
+           "POINT_WORDS", "ROW_BANKS", "SIGNED_FIELD", "VECTOR_FIELD", "centre_fields"]
 
 ROW_BANKS = 3  # a 3x3 window reads three consecutive rows, one from each bank
 COORDINATE_BITS = 9  # rows and columns of a map
@@ -30,3 +30,11 @@ POINTWISE_FIELDS = {
     "bits_half": 1,  # first column that they go to
 }
 SIGNED_FIELD = {"signed_sums": 1}  # weights are ±1, sums are those of adders (and "dense" is set)
+
+
+def centre_fields(groups: int) -> dict[str, int]:
+    """Of machines whose channel words have so many groups of lanes."""
+    return {
+        "centre": 1,  # a 1x1 convolution: of its windows only the middle pixel counts
+        "centre_from": max(1, (groups - 1).bit_length()),  # and of its groups those from this one
+    }

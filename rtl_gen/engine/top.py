@@ -8,7 +8,7 @@ from ..leaf import leaf
 from . import lane as lane_module
 from .bitmap import BitMap
 from .common import AddressWalker, DelayLine
-from .config import PIXEL_BITS, STREAM_BITS, STREAM_KINDS, EngineConfig
+from .config import PIXEL_BITS, STREAM_BITS, EngineConfig
 from .constants import LANE_STAGES, ConstantLoader
 from .features import FEATURE_LATENCY, join_features
 from .first_config import FirstConfig
@@ -123,7 +123,7 @@ class Engine(wiring.Component):
             constants.i_groups.eq(seq.o_step.n_og),
         ]
         if config.streams:
-            self._weight_stream(m, loader, constants)
+            self._weight_stream(m, seq, loader, constants)
 
         sums = self._arrays(m, platform, seq, issue, image, bitmap, xmap, loader)
         others, branch = [], None  # sums that come in the place of the dense array's, and when
@@ -153,16 +153,18 @@ class Engine(wiring.Component):
                 begins &= ~seq.o_step[name]
         return begins
 
-    def _weight_stream(self, m, loader, constants):
-        """Weights from outside, cut into the rings of the three memories."""
+    def _weight_stream(self, m, seq, loader, constants):
+        """Weights from outside, and the program where it comes with them, cut into the rings of
+        their memories."""
         m.submodules.weight_stream = source = WeightStream(self.config)
         m.d.comb += [
             source.i_word.valid.eq(self.i_weights.valid),
             source.i_word.payload.eq(self.i_weights.payload),
             self.i_weights.ready.eq(source.i_word.ready),
         ]
-        for kind in STREAM_KINDS:
-            reader = constants if kind == "constants" else loader
+        readers = {"constants": constants, "steps": seq}
+        for kind in self.config.stream_kinds:
+            reader = readers.get(kind, loader)
             m.d.comb += getattr(source, f"i_read_{kind}").eq(getattr(reader, f"o_read_{kind}"))
             for name in ("en", "addr", "data", "enough"):
                 m.d.comb += getattr(reader, f"i_{name}_{kind}").eq(
@@ -236,7 +238,11 @@ class Engine(wiring.Component):
         windows = []
         for name, depth, source in sources:
             pointwise = config.pointwise and source is bitmap
-            window = Window(depth=depth, pixels=t, pointwise=pointwise)
+            groups = config.channels_in // config.lanes
+            centred = groups if config.centred and source is bitmap else 0
+            window = Window(depth=depth, pixels=t, pointwise=pointwise, centred=centred)
+            if centred:
+                m.d.comb += [window.i_centre.eq(step.centre), window.i_from.eq(step.centre_from)]
             if pointwise:
                 m.d.comb += [
                     window.i_point.eq(step.point),

@@ -1,27 +1,28 @@
-"""Weights from off-chip memory: 16-bit words are put together to words of three memories."""
+"""Weights from off-chip memory: 16-bit words are put together to words of several memories."""
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import STREAM_BITS, STREAM_KINDS, EngineConfig
+from .config import STREAM_BITS, EngineConfig
 
 __all__ = ["WeightStream"]
 
 
 class WeightStream(wiring.Component):
-    """Fills rings at the ends of the weight, dense weight and constant memories.
+    """Fills rings at the ends of the weight, dense weight and constant memories, and the memory of
+    steps where they are streamed, too.
 
-    The stream is made of segments: a header word (kind in bits 1:0, index into STREAM_KINDS, and
-    memory words less one in the rest), then that many memory words, each in so many 16-bit words,
-    low bits first. Multi-bit weights may be narrower there than in their memory. A segment waits,
-    and all behind it, while its ring is full.
+    The stream is made of segments: a header word (kind in bits 1:0, index into the configuration's
+    ``stream_kinds``, and memory words less one in the rest), then that many memory words, each in
+    so many 16-bit words, low bits first. Multi-bit weights may be narrower there than in their
+    memory. A segment waits, and all behind it, while its ring is full.
 
     Members
     -------
     i_word : In(stream of 16 bits)
     o_en_K, o_addr_K, o_data_K : Out
-        Write port of memory K, one of STREAM_KINDS.
+        Write port of memory K, one of ``stream_kinds``.
     i_read_K : In(1)
         The oldest word of ring K is being read.
     o_enough_K : Out(1)
@@ -36,7 +37,7 @@ class WeightStream(wiring.Component):
     def __init__(self, config: EngineConfig):
         self._config = config
         members = {"i_word": In(stream.Signature(STREAM_BITS))}
-        for kind in STREAM_KINDS:
+        for kind in config.stream_kinds:
             width, depth = config.memories()[kind]
             members |= {
                 f"o_en_{kind}": Out(1),
@@ -54,7 +55,7 @@ class WeightStream(wiring.Component):
         buffer = Signal(STREAM_BITS * max(parts.values()), reset_less=True)
         # one for each kind, and whether the next word is a memory word's last: ready goes as far as
         # the memory's FIFO, so that little may stand before it
-        mine = {name: Signal(name=f"is_{name}") for name in STREAM_KINDS}
+        mine = {name: Signal(name=f"is_{name}") for name in config.stream_kinds}
         left = Signal(STREAM_BITS - 2, reset_less=True)  # memory words after this one
         part = Signal(range(max(parts.values())))
         body = Signal()
@@ -78,10 +79,10 @@ class WeightStream(wiring.Component):
                     left.eq(self.i_word.payload[2:]),
                     part.eq(0),
                     body.eq(1),
-                    last.eq(Cat(arriving == index for index, name in enumerate(STREAM_KINDS)
+                    last.eq(Cat(arriving == index for index, name in enumerate(config.stream_kinds)
                                 if parts[name] == 1).any()),
                     *(mine[name].eq(arriving == index)
-                      for index, name in enumerate(STREAM_KINDS)),
+                      for index, name in enumerate(config.stream_kinds)),
                 ]  # fmt: skip
             with m.Elif(last):
                 m.d.sync += [part.eq(0), left.eq(left - 1), body.eq(left != 0), last.eq(alone)]
@@ -89,7 +90,7 @@ class WeightStream(wiring.Component):
                 m.d.sync += [part.eq(part + 1), last.eq(before_last)]
 
         rooms = []
-        for name in STREAM_KINDS:
+        for name in config.stream_kinds:
             width, depth = config.memories()[name]
             ring, count = config.rings[name], parts[name]
             commit = Signal(name=f"commit_{name}")

@@ -25,6 +25,9 @@ class Window(wiring.Component):
     pointwise : bool
         Windows of 1x1 convolutions, too: their six right-hand taps are the two words of a pixel in
         each row bank, stored as neighbouring columns; read with stride 2.
+    centred : int
+        Windows whose middle tap alone counts, too, or of it the last of so many groups of bits
+        (0: none).
 
     Members
     -------
@@ -37,6 +40,8 @@ class Window(wiring.Component):
         Borders of this group, as in the issue.
     i_point, i_last, i_point_words : In, where ``pointwise``
         A 1x1 convolution; its last input group, of which only these words are taps.
+    i_centre, i_from : In, where ``centred``
+        The other taps come out as 0, and the groups before this one.
     o_window : Out(ArrayLayout(ArrayLayout(depth, 9), T))
         Windows, tap index 3*ky + kx.
     o_valid : Out(ArrayLayout(9, T))
@@ -47,11 +52,14 @@ class Window(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, *, depth: int, pixels: int, pointwise: bool = False):
+    def __init__(self, *, depth: int, pixels: int, pointwise: bool = False,
+                 centred: int = 0):
         self._depth, self._pixels, self._pointwise = depth, pixels, pointwise
+        self._centred = centred
         more = {"i_point": In(1), "i_last": In(1), "i_point_words": In(POINT_WORDS)}
         super().__init__(
             (more if pointwise else {})
+            | ({"i_centre": In(1), "i_from": In(range(max(2, centred)))} if centred else {})
             | {
                 "i_words": In(data.ArrayLayout(2 * pixels * depth, ROW_BANKS)),
                 "i_new": In(1),
@@ -93,7 +101,13 @@ class Window(wiring.Component):
                         word_of = 2 * ky + kx - 1
                         held = ~self.i_last | self.i_point_words[word_of] if kx else Const(0)
                         inside = Mux(self.i_point, held, inside)
+                    if self._centred and (ky, kx) != (1, 1):
+                        inside &= ~self.i_centre
                     m.d.sync += valid[p][3 * ky + kx].eq(inside)
+        count = self._centred
+        counts = Signal(max(1, count), reset_less=True, init=1 << max(0, count - 1))
+        for group in range(count - 1):  # the last one always does
+            m.d.sync += counts[group].eq(~self.i_centre | (group >= self.i_from))
         # stride 2 needs no phase of its own: its groups start at word starts, 2*T columns apart
         stride2 = Signal(reset_less=True)
         m.d.sync += stride2.eq(self.i_stride2)
@@ -107,6 +121,9 @@ class Window(wiring.Component):
                     wide = self._column(previous[ky], current[ky], 2 * p + kx - 1)
                     m.d.comb += tap.eq(Mux(stride2, wide, Mux(phase, odd, even)))
                     keep = valid[p][3 * ky + kx]
+                    if count > 1 and (ky, kx) == (1, 1):
+                        tap &= Cat(counts[group].replicate(depth // count)
+                                   for group in range(count))
                     m.d.sync += window[p][3 * ky + kx].eq(Mux(keep, tap, 0))
         m.d.comb += self.o_window.eq(window)
         m.d.sync += self.o_valid.eq(valid)

@@ -22,8 +22,8 @@ from sim.random_network import random_network
 SHAPE = Shape(8, 8, 1, 8)
 
 
-def drawn(*features, size=8, levels=False, channels=16):
-    for seed in range(300):
+def drawn(*features, size=8, levels=False, channels=16, first=0):
+    for seed in range(first, 300):
         rng = np.random.default_rng(seed)
         network = random_gains(rng, size=size, step=8, max_channels=channels, levels=levels)
         _c, h, w = network.graph["image"].op.shape
@@ -84,6 +84,55 @@ def test_maps_that_live_together_lie_apart():
                     assert found[:2] == key[:2], "another map was stored over it"
 
 
+def words(step) -> set[int]:
+    """Words on chip that a step moves."""
+    f = step.fields
+    first = f["b_addr" if f["move_branch"] else "x_addr"]
+    return {first + group * f["f_step"] + word for group in range(f["n_og"] + 1)
+            for word in range((f["n_y"] + 1) * (f["n_x"] + 1))}
+
+
+@pytest.mark.parametrize("rows", [2, 4, 8])
+def test_rows_share_words_but_for_those_of_one_step(rows):
+    graph = drawn("product", "two", "halved product", size=16)
+    program = made(graph, off_chip=4, off_rows=rows)
+    pieces, owners = {}, {}
+    for step in program.steps:
+        if step.layer.moves:
+            branch = bool(step.fields["move_branch"])
+            for word in words(step):
+                owners.setdefault((branch, word), set()).add(step.layer.source)
+            if not step.layer.to:
+                group = step.g0 if step.layer.by_groups else None
+                pieces.setdefault((step.layer.serves, step.y0, branch, group), []).append(step)
+    for loads in pieces.values():
+        assert sum(len(words(step)) for step in loads) == len(set().union(*map(words, loads)))
+    assert any(len(loads) > 1 for loads in pieces.values())
+    assert max(map(len, owners.values())) > 2
+    whole = made(graph, off_chip=4, off_rows=16)
+    assert program.needed["features"] < whole.needed["features"]
+
+
+def test_a_smaller_map_stays_behind_what_it_is_made_of():
+    graph = drawn("product", "halved product", size=16, first=35)
+    program = made(graph, off_chip=4, off_rows=8)
+    place, kept = program.placement, program.placement.rows
+    found = [layer for layer in program.layers if layer.halved and layer.residual]
+    assert any(place.x[layer.x] < place.residual(layer.residual) for layer in found)
+    for layer in found:
+        wide, base, smaller = layer.out_shape[2], place.residual(layer.residual), place.x[layer.x]
+        read = {}
+        for y in range(layer.out_shape[1]):
+            for x in range(wide):
+                word = base + y % kept.kept(layer.residual) * wide + x
+                read[y, x] = word
+        for y in range(1, layer.out_shape[1], 2):
+            unread = {read[row, x] for row in range(y + 1, y - y % 8 + 8) for x in range(wide)}
+            made_here = {smaller + y // 2 % kept.x[layer.x] * (wide // 2) + x
+                         for x in range(wide // 2)}
+            assert not made_here & unread
+
+
 def test_more_rows_a_move_take_fewer_cycles():
     graph = drawn("product")
     few, many = (schedule(made(graph, off_chip=8, off_rows=rows)).interval for rows in (2, 8))
@@ -132,7 +181,7 @@ def test_the_planner_puts_maps_off_chip_where_they_do_not_fit(monkeypatch):
     text = off_chip_text(found.program, found.recipe, layers)
     cost = costs[again[0]]
     assert f"{again[0]} rows computed twice (stored {cost.stored:,}, twice {cost.twice:,})" in text
-    assert "fits 32 MB" in text
+    assert "fits 32 MB" in text and text.endswith("The program comes with the weights.")
     assert Plan.from_json(found.to_json(), graph).estimate == found.estimate
     tiny = dataclasses.replace(board, budget=dataclasses.replace(board.budget, ebr=8))
     with pytest.raises(DoesNotFit, match="block RAMs too many") as refused:

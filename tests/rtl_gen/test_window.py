@@ -27,6 +27,17 @@ def expected_window(image, y, x, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(5, 7), (4, 8), (2, 2), (6, 9), (3, 16)])
 def test_every_window_of_a_map(pixels, stride, size):
+    windows_of_a_map(pixels, stride, size)
+
+
+@pytest.mark.parametrize("pixels", [1, 2])
+@pytest.mark.parametrize("centre", [0, 1])
+@pytest.mark.parametrize(("groups", "first"), [(1, 0), (DEPTH, 0), (DEPTH, 2), (DEPTH, DEPTH - 1)])
+def test_windows_whose_middle_alone_counts(pixels, centre, groups, first):
+    windows_of_a_map(pixels, 1, (4, 7), {"centred": groups}, centre, first)
+
+
+def windows_of_a_map(pixels, stride, size, more=None, centre=None, first=0):
     h, w = size
     rng = np.random.default_rng(h * 100 + w)
     image = rng.integers(0, 1 << DEPTH, (h, w))
@@ -44,25 +55,28 @@ def test_every_window_of_a_map(pixels, stride, size):
         part = padded[row, index * columns : (index + 1) * columns]
         return sum(int(v) << (DEPTH * i) for i, v in enumerate(part))
 
-    dut = Window(depth=DEPTH, pixels=pixels)
+    dut = Window(depth=DEPTH, pixels=pixels, **more or {})
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     results = []
     order = [(y, j) for y in range(h_out) for j in range(groups)]
 
     async def drive(ctx):
+        if centre is not None:
+            ctx.set(dut.i_centre, centre)
+            ctx.set(dut.i_from, first)
         for y, j in order:
-            centre = y * stride
+            middle = y * stride
             new = j == 0 or j % 2 == 1 or stride == 2
             index = j if stride == 2 else (j + 1) // 2
-            top = (centre - 1) % ROW_BANKS
+            top = (middle - 1) % ROW_BANKS
             ctx.set(dut.i_new, int(new))
             for r in range(3):
-                ctx.set(dut.i_words[(top + r) % ROW_BANKS], word(centre - 1 + r, index))
+                ctx.set(dut.i_words[(top + r) % ROW_BANKS], word(middle - 1 + r, index))
             ctx.set(dut.i_top, top)
             ctx.set(dut.i_phase, int(stride == 1 and j % 2))
             ctx.set(dut.i_stride2, int(stride == 2))
-            ctx.set(dut.i_row_class, 1 if centre == 0 else 2 if centre + 1 >= h else 0)
+            ctx.set(dut.i_row_class, 1 if middle == 0 else 2 if middle + 1 >= h else 0)
             ctx.set(dut.i_left, int(j == 0))
             right = [int((j * pixels + p) * stride + 1 >= w) for p in range(pixels)]
             ctx.set(dut.i_right, sum(b << p for p, b in enumerate(right)))
@@ -86,6 +100,11 @@ def test_every_window_of_a_map(pixels, stride, size):
         for p, (values, valid) in enumerate(windows):
             x = j * pixels + p
             if x < w_out:
-                assert (values, valid) == expected_window(image, y, x, stride), (y, x)
+                expected = expected_window(image, y, x, stride)
+                if centre:
+                    middle, inside = (part[4] for part in expected)
+                    expected = tuple([0, 0, 0, 0, v, 0, 0, 0, 0]
+                                     for v in (middle >> first << first, inside))
+                assert (values, valid) == expected, (y, x)
                 compared += 1
     assert compared == h_out * w_out
