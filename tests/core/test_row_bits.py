@@ -26,12 +26,12 @@ def drawn(seed, size=16):
 def programs(shape=SHAPE, **recipe):
     """Programs of random networks that have 1x1 convolutions."""
     found = []
-    for seed in range(40):
+    for seed in range(24):
         try:
             found.append(derive(drawn(seed), shape, stream=True, row_bits=4, **recipe))
         except DoesNotFit as error:
             assert "no 1x1 binary convolution" in str(error)
-    assert len(found) > 10
+    assert len(found) > 8
     return found
 
 
