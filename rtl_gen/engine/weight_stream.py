@@ -99,7 +99,10 @@ class WeightStream(wiring.Component):
             entered = Signal(name=f"entered_{name}")
             address = Signal(range(depth), init=depth - ring, name=f"address_{name}")
             used = Signal(range(ring + 1), name=f"used_{name}")
-            left_over = Signal(signed(len(used) + 2), name=f"left_{name}")
+            # whether a word is read depends on whether there are enough: it chooses, at the end
+            kept = Signal(signed(len(used) + 2), name=f"kept_{name}")
+            less = Signal(signed(len(used) + 2), name=f"less_{name}")
+            read, need = getattr(self, f"i_read_{name}"), config.read_at_once[name]
             rooms.append(mine[name] & free)
             m.d.comb += entering.eq(accept & body & last & mine[name])
             # words of several parts come too seldom for the one that enters now to matter
@@ -107,10 +110,10 @@ class WeightStream(wiring.Component):
                 free.eq(used + commit + entered + (entering if count == 1 else 0) < ring),
                 entered.eq(entering),
                 commit.eq(entered),
-                used.eq(left_over),
-                getattr(self, f"o_enough_{name}").eq(left_over >= config.read_at_once[name]),
+                used.eq(Mux(read, less, kept)),
+                getattr(self, f"o_enough_{name}").eq(Mux(read, less >= need, kept >= need)),
             ]
-            m.d.comb += left_over.eq(used + commit - getattr(self, f"i_read_{name}"))
+            m.d.comb += [kept.eq(used + commit), less.eq(used + commit - 1)]
             with m.If(commit):
                 m.d.sync += address.eq(Mux(address == depth - 1, depth - ring, address + 1))
             low = len(buffer) - STREAM_BITS * count
