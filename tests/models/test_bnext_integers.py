@@ -110,7 +110,8 @@ def test_integers_agree_with_pytorch(settled, name, tmp_path):
     for calibration in (synth.colour_scenes(24, size, 2), None):
         folded, integer = lower_to_integers(real, calibration)
         found = agreement(folded, integer, images, network.logits(images))
-        assert found.graph_error < 0.01  # float32 may flip a bit, no more
+        # float32 may flip a bit or two, which ones depends on the processor's kernels
+        assert found.graph_error < 0.01 * found.spread
         assert found.mean_error < 0.03 * found.spread and found.same_class >= 14
         assert len(found.layers) == len(binary_layers(integer))
         assert min(layer.percent for layer in found.layers) > 98.5
