@@ -174,15 +174,9 @@ def converse(
 
 
 def talk(
-    sources: Sequence[Path],
-    toplevel: str,
-    frames: Sequence[bytes | Sequence[bytes]],
-    *,
-    board: Board,
-    out_dir: Path,
-    baud: int | None = None,
-    images: Path | None = None,
+    sources: Sequence[Path], toplevel: str, frames: Sequence[bytes | Sequence[bytes]], *,
+    out_dir: Path, **others,
 ) -> list[bytes]:
-    """Build a board (``build``) and send it frames (``converse``); return the answer to each."""
+    """Build a board and send it frames: `build`, then `converse`, whose options ``others`` are."""
     build(sources, toplevel, out_dir)
-    return converse(toplevel, frames, board=board, out_dir=out_dir, baud=baud, images=images)
+    return converse(toplevel, frames, out_dir=out_dir, **others)
