@@ -14,6 +14,7 @@ from . import tools
 from .cache import Cache, digest
 from .errors import DoesNotFit, ToolError, UserError
 from .floorplan import floorplan
+from .global_nets import promote
 from .synth import Netlist, Progress
 from .tools import Stage
 
@@ -121,6 +122,8 @@ def place_and_route(
             (work / "design.json").write_bytes(netlist.json.read_bytes())
             (work / "design.lpf").write_text(constraints)
             try:
+                for name, ends in ({} if out_of_context else promote(work / "design.json")).items():
+                    progress(f"a reset of {ends:,} registers is global: {name.lstrip('$')}")
                 planned = floorplan(work / "design.json", board, cache=cache, seed=seed,
                                     progress=progress)
                 sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
@@ -154,9 +157,10 @@ def place_and_route(
 
 
 def _sources() -> list[bytes]:
-    """The floorplan's own text: another method gives another result."""
-    folder = Path(__file__).with_name("floorplan")
-    return [file.read_bytes() for file in sorted(folder.glob("*.py"))]
+    """The text of what changes the netlist here: another method gives another result."""
+    here = Path(__file__)
+    files = [here.with_name("global_nets.py"), *sorted(here.with_name("floorplan").glob("*.py"))]
+    return [file.read_bytes() for file in files]
 
 
 def _check_blocks(netlist: Netlist, board: Board) -> None:
