@@ -1,65 +1,14 @@
-"""Weight loading: kernel IDs are expanded by a codebook on their way into the arrays."""
+"""Weight loading: a tile's weights go into the arrays one tile ahead of the sequencer."""
 
 from amaranth.hdl import *
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .codebook import KERNEL, KernelCodebook
 from .common import DelayLine, Ram
 from .config import EngineConfig
 
-__all__ = ["KernelCodebook", "WeightLoader"]
-
-
-class KernelCodebook(wiring.Component):
-    """Expands S kernel IDs to S kernels of 9 bits a cycle, by a table in distributed RAM.
-
-    Members
-    -------
-    i_write, i_addr, i_code : In
-        Fill entry ``i_addr`` with a 9-bit codeword.
-    i_ids : In(S*id_bits)
-        Kernel IDs, input channel 0 in the low bits.
-    o_kernels : Out(9*S)
-        Bit ``tap*S + channel``: the codeword of each channel, tap by tap. Combinational.
-    """
-
-    def __init__(self, *, channels: int, id_bits: int):
-        self._channels, self._id_bits = channels, id_bits
-        super().__init__(
-            {
-                "i_write": In(1),
-                "i_addr": In(id_bits),
-                "i_code": In(9),
-                "i_ids": In(channels * id_bits),
-                "o_kernels": Out(9 * channels),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        bits = self._id_bits
-        kernels = []
-        for c in range(self._channels):
-            code = Signal(9, name=f"kernel{c}")
-            if bits == 9:
-                m.d.comb += code.eq(self.i_ids[9 * c : 9 * c + 9])
-            else:
-                # one table a channel: distributed RAM has one read port
-                table = memory.Memory(shape=unsigned(9), depth=1 << bits, init=[])
-                m.submodules[f"table{c}"] = table
-                write, read = table.write_port(), table.read_port(domain="comb")
-                m.d.comb += [
-                    write.en.eq(self.i_write),
-                    write.addr.eq(self.i_addr),
-                    write.data.eq(self.i_code),
-                    read.addr.eq(self.i_ids[bits * c : bits * (c + 1)]),
-                    code.eq(read.data),
-                ]
-            kernels.append(code)
-        m.d.comb += self.o_kernels.eq(
-            Cat(Cat(kernel[tap] for kernel in kernels) for tap in range(9))
-        )
-        return m
+__all__ = ["WeightLoader"]
 
 
 def stream_members(config: EngineConfig, *kinds: str) -> dict:
@@ -186,7 +135,7 @@ class WeightLoader(wiring.Component):
             self._codebook(m, ram("codebooks"), weights.r_data, entry, code_done)
         else:
             m.submodules.codebook = book = KernelCodebook(
-                channels=config.channels_in, id_bits=9
+                channels=config.channels_in, id_bits=KERNEL
             )
             m.d.comb += book.i_ids.eq(weights.r_data)
             m.d.sync += self.o_weights_x.eq(book.o_kernels)
