@@ -97,6 +97,16 @@ class ResultScan(wiring.Component):
             m.d.sync += [best.eq(late), self.o_class.eq(late_index)]
         with m.If(scanning):
             m.d.sync += [index.eq(index + 1), lane.eq(lane + 1), lanes.eq(lanes >> f)]
+        # states that drive much have a register of their own: the feature memory and the logits lie
+        # far apart
+        arrived = Signal()
+        with m.If(arrived):
+            m.d.sync += lane.eq(0)
+            for i in range(p):
+                m.d.sync += lanes[i * f : (i + 1) * f].eq(self.i_word[i * t * f : i * t * f + f])
+        with m.If(self.o_read):
+            m.d.sync += self.o_addr.eq(self.o_addr + group)
+        m.d.sync += [self.o_read.eq(0), arrived.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.i_start):
@@ -105,28 +115,24 @@ class ResultScan(wiring.Component):
                         m.d.sync += image.eq(first)
                         with m.If(~self.i_next):
                             m.d.sync += place.eq(0)
+                    m.d.sync += [self.o_busy.eq(1), self.o_read.eq(1)]
                     m.next = "READ"
             with m.State("READ"):
-                m.d.comb += [self.o_busy.eq(1), self.o_read.eq(1)]
-                m.d.sync += self.o_addr.eq(self.o_addr + group)
                 m.next = "PORT"
-            for state, following in (("PORT", "ARRIVE"), ("ARRIVE", "WORD")):
-                with m.State(state):
-                    m.d.comb += self.o_busy.eq(1)
-                    m.next = following
+            with m.State("PORT"):
+                m.next = "ARRIVE"
+            with m.State("ARRIVE"):
+                m.d.sync += arrived.eq(1)
+                m.next = "WORD"
             with m.State("WORD"):
-                m.d.comb += self.o_busy.eq(1)
-                m.d.sync += lane.eq(0)
-                for i in range(p):
-                    m.d.sync += lanes[i * f : (i + 1) * f].eq(
-                        self.i_word[i * t * f : i * t * f + f]
-                    )
+                m.d.sync += scanning.eq(1)
                 m.next = "SCAN"
             with m.State("SCAN"):
-                m.d.comb += [self.o_busy.eq(1), scanning.eq(1)]
                 with m.If(index == self.i_last):
+                    m.d.sync += [scanning.eq(0), self.o_busy.eq(0)]
                     m.next = "LAST"
                 with m.Elif(lane == p - 1):
+                    m.d.sync += [scanning.eq(0), self.o_read.eq(1)]
                     m.next = "READ"
             with m.State("LAST"):
                 m.next = "DONE"
