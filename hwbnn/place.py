@@ -237,6 +237,8 @@ class _Narrator:
         (re.compile(r"Packing (.+)"), "packing {}"),
         (re.compile(r"at iteration #(\d+), type \w+: wirelen .*legal = (\d+)"),
          "placing, iteration {}, wire length {}"),
+        (re.compile(r"at iteration #(\d+): temp.*wirelen = (\d+)"),
+         "refining the placement, iteration {}, wire length {}"),
         (re.compile(r"Running (simulated annealing|main analytical) placer"), "placing, {}"),
         (re.compile(r"^Info:\s+(\d+) \|\s+\d+\s+\d+ \|.*\|\s+(\d+)\|"),
          "routing, {} arcs tried, {} left"),
