@@ -6,8 +6,8 @@ from hwbnn.place import _Narrator
 
 LINES = {
     "Info: Packing LUT5-7s...": "packing LUT5-7s...",
-    "Info:     at iteration #3, type ALL: wirelen solved = 304974, spread = 519594, legal = 621860; "
-    "time = 7.41s": "placing, iteration 3, wire length 621860",
+    "Info:     at iteration #3, type ALL: wirelen solved = 304974, spread = 519594, "
+    "legal = 621860; time = 7.41s": "placing, iteration 3, wire length 621860",
     "Info: Running simulated annealing placer for refinement.": "placing, simulated annealing",
     "Info:   at iteration #5: temp = 0.000000, timing cost = 1433, wirelen = 498084":
         "refining the placement, iteration 5, wire length 498084",
