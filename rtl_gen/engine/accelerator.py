@@ -82,7 +82,9 @@ class Accelerator(wiring.Component):
         held = Signal(init=1)
         # the engine's reset goes to thousands of registers: from one of its own, no logic behind it
         reset = Signal(init=1)
-        m.d.sync += reset.eq(held)
+        # what it holds back beside the engine: from another one, which may be near that logic
+        running = Signal()
+        m.d.sync += [reset.eq(held), running.eq(~held)]
         m.domains.engine = ClockDomain("engine", local=True)
         m.d.comb += [ClockSignal("engine").eq(ClockSignal()), ResetSignal("engine").eq(reset)]
         m.submodules.engine = DomainRenamer("engine")(engine)
@@ -105,13 +107,13 @@ class Accelerator(wiring.Component):
             self.o_checked.eq(check.o_done),
             self.o_crc.eq(check.o_crc),
             self.o_ready.eq(memory.o_ready),
-            engine.i_pixel.valid.eq(self.i_pixel.valid & ~reset),
+            engine.i_pixel.valid.eq(self.i_pixel.valid & running),
             engine.i_pixel.payload.eq(self.i_pixel.payload),
-            self.i_pixel.ready.eq(engine.i_pixel.ready & ~reset),
-            engine.i_weights.valid.eq(memory.o.valid & ~reset),
+            self.i_pixel.ready.eq(engine.i_pixel.ready & running),
+            engine.i_weights.valid.eq(memory.o.valid & running),
             engine.i_weights.payload.eq(memory.o.payload),
-            memory.o.ready.eq(Mux(held, check.i.ready, engine.i_weights.ready & ~reset)),
-            self.o_running.eq(~reset),
+            memory.o.ready.eq(Mux(held, check.i.ready, engine.i_weights.ready & running)),
+            self.o_running.eq(running),
         ]
         for name in self._moves:
             inside, outside = getattr(engine, name), getattr(memory, _other_way(name))
