@@ -123,7 +123,7 @@ def place_and_route(
             (work / "design.lpf").write_text(constraints)
             try:
                 for name, ends in ({} if out_of_context else promote(work / "design.json")).items():
-                    progress(f"a reset of {ends:,} registers is global: {name.lstrip('$')}")
+                    progress(f"{ends:,} resets are global: {name.lstrip('$')}")
                 planned = floorplan(work / "design.json", board, cache=cache, seed=seed,
                                     progress=progress)
                 sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
@@ -159,7 +159,8 @@ def place_and_route(
 def _sources() -> list[bytes]:
     """The text of what changes the netlist here: another method gives another result."""
     here = Path(__file__)
-    files = [here.with_name("global_nets.py"), *sorted(here.with_name("floorplan").glob("*.py"))]
+    files = [here.with_name(name) for name in ("global_nets.py", "yosys_json.py")]
+    files += sorted(here.with_name("floorplan").glob("*.py"))
     return [file.read_bytes() for file in files]
 
 

@@ -1,4 +1,4 @@
-"""Sites for the blocks of a netlist."""
+"""Sites for the blocks of a netlist, and copies of what drives pins everywhere."""
 
 import json
 import time
@@ -12,9 +12,11 @@ from boards import Board
 from ..cache import Cache
 from ..memory import PeakMemory
 from ..tools import Stage
+from ..yosys_json import top_module
 from .device import block_sites
-from .graph import BLOCKS, problem
+from .graph import BLOCKS, Problem, problem
 from .region import BLOCK_ROW, Region, choose_region
+from .replicate import replicate
 from .spread import BINS, spread
 
 __all__ = ["floorplan"]
@@ -28,8 +30,9 @@ def floorplan(
 ) -> tuple[dict[str, str], Stage] | None:
     """Give the multipliers and block RAMs of a yosys JSON file their sites, as BEL attributes.
 
-    Returns the site of every block and what it took, or None for a design of few blocks, which
-    stays as it is. The result depends on the netlist, the device and ``seed``.
+    Registers and LUTs with many ends far apart get copies (``replicate``). Returns the site of
+    every block and what it took, or None for a design of few blocks, which stays as it is. The
+    result depends on the netlist, the device and ``seed``.
 
     Raises
     ------
@@ -47,7 +50,8 @@ def floorplan(
 
 def _floorplan(netlist, board, cache, seed, progress) -> dict[str, str] | None:
     design = json.loads(netlist.read_text())
-    cells = max((m.get("cells", {}) for m in design["modules"].values()), key=len)
+    module = top_module(design)
+    cells = module.get("cells", {})
     what = problem(cells)
     if len(what.blocks) < FEWEST:
         return None
@@ -67,8 +71,17 @@ def _floorplan(netlist, board, cache, seed, progress) -> dict[str, str] | None:
         found |= {mine[i]: names[j] for i, j in _assign(x[nodes], y[nodes], xy)}
     for name, site in found.items():
         cells[name].setdefault("attributes", {})["BEL"] = site
+    progress(f"floorplan: {replicate(module, _places(cells, what, x, y))} copies of registers and "
+             "LUTs whose ends lie far apart")
     netlist.write_text(json.dumps(design))
     return found
+
+
+def _places(cells, what: Problem, x, y) -> dict[str, tuple[float, float]]:
+    """Where global placement has every cell."""
+    names = (name for name, cell in cells.items() if not cell["type"].startswith("$"))
+    return {name: (float(x[node]), float(y[node]))
+            for name, node in zip(names, what.node, strict=True)}
 
 
 def _bins(region: Region, xy: np.ndarray) -> np.ndarray:

@@ -73,6 +73,27 @@ def test_others_stay(tmp_path, cells):
     assert path.read_bytes() == before
 
 
+def test_unused_resets_of_multipliers_are_one_global_zero(tmp_path):
+    unused = {"RST0": "0", "SOURCEA": "0"}
+    cells = {f"mul{i}": cell("MULT18X18D", RST1=7, CE0="1", **unused) for i in range(3)}
+    path = written(tmp_path, cells)
+    assert promote(path) == {"$global_zero": 3}
+    after = cells_of(path)
+    buffer = after.pop("$global_zero")["connections"]
+    assert buffer["CLKI"] == ["0"]
+    for key, c in after.items():
+        assert c["connections"] == cells[key]["connections"] | {"RST0": buffer["CLKO"]}
+
+
+def test_nets_that_are_only_named_stay_apart(tmp_path):
+    path = written(tmp_path, {"mul": cell("MULT18X18D", RST0="0")})
+    design = json.loads(path.read_text())
+    design["modules"]["top"]["netnames"] = {"dangling": {"bits": [3, 41, "x"]}}
+    path.write_text(json.dumps(design))
+    promote(path)
+    assert cells_of(path)["mul"]["connections"]["RST0"] == [42]
+
+
 def test_the_largest_ones_first(tmp_path):
     resets = range(10, 10 + MOST + 2)
     cells = {f"source{r}": flip_flop("0", r) for r in resets}
