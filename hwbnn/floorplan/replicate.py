@@ -21,9 +21,10 @@ SETTLING = 3  # registers after a crossing of clocks that must stay single
 def replicate(module: dict, place: dict[str, tuple[float, float]]) -> int:
     """Add copies to the cells of a top module (yosys JSON); ``place`` has all of them, in tiles.
 
-    Registers (TRELLIS_FF) and LUTs (LUT4) are copied; a register behind a LUT of its own with that
-    LUT. Registers with an asynchronous reset, in pads, or next to another clock stay single, as
-    do those behind carry chains and multiplexers. Returns how many copies there are.
+    Registers (TRELLIS_FF) and LUTs (LUT4) are copied where what they read comes straight from
+    registers, so that a cycle is left to reach the copies; a register behind a LUT of its own with
+    that LUT. Registers with an asynchronous reset, in pads, or next to another clock stay single.
+    Returns how many copies there are.
     """
     return _Netlist(module, place).run()
 
@@ -140,6 +141,8 @@ class _Netlist:
         if any("CLK" in port or port == "WCK" or self.cells[user]["type"].startswith("$")
                for user, port, _index in self.users[self._output(name)]):
             return False
+        if not self._early(name):
+            return False
         if cell["type"] == "LUT4":
             return True
         if "syn_useioff" in cell.get("attributes", {}):
@@ -147,6 +150,21 @@ class _Netlist:
         if cell.get("parameters", {}).get("SRMODE") == "ASYNC":
             return False
         return self._settled(name)
+
+    def _early(self, name) -> bool:
+        """Nothing it reads has logic before it, a register's own LUT left out."""
+        own = self._own_lut(name) if self.cells[name]["type"] == "TRELLIS_FF" else None
+        if own and not self._early(own):
+            return False
+        for port, bits in self.cells[name]["connections"].items():
+            if port == "CLK" or self.cells[name]["port_directions"][port] == "output":
+                continue
+            for bit in bits:
+                source = self.driver.get(bit)
+                if source and source[0] != own and \
+                        self.cells[source[0]]["type"] not in ("TRELLIS_FF", "DCCA"):
+                    return False
+        return True
 
     def _settled(self, name) -> bool:
         """No other clock is close before, and the data come from a LUT or a register."""

@@ -68,11 +68,15 @@ def test_random_netlists_come_back_when_copies_are_merged(seed):
     count = 1500
     cells = {}
     hubs = rng.sample(range(count), 12)  # what many read
+    luts = {i for i in range(count) if rng.random() < 0.5}
+    registers = sorted(set(range(count)) - luts)
     for i in range(count):
         def pick(i=i):
+            if i in hubs and rng.random() < 0.8:
+                return 100 + rng.choice(registers)
             return 100 + (rng.choice(hubs) if rng.random() < 0.7 else rng.randrange(count))
 
-        if rng.random() < 0.5:
+        if i in luts:
             cells[f"c{i}"] = cell("LUT4", {"INIT": rng.randrange(1 << 16)}, A=pick(), B=pick(),
                                   C=rng.choice(["0", "1", pick()]), D=pick(), Z=100 + i)
         else:
@@ -128,6 +132,10 @@ def test_a_register_is_copied_with_the_lut_it_packs_with():
     {"before": cell("TRELLIS_FF", SYNCHRONOUS, DI=77, CLK=2, Q=3)},  # from a pin, by two registers
     {"before": cell("TRELLIS_FF", {"SRMODE": "ASYNC"}, DI="0", CLK=2, Q=3)},
     {"before": cell("CCU2C", A0=8, Z=3)},  # a carry chain
+    {"enable": cell("LUT4", A=8, Z=4)},  # its enable comes late
+    {"lut": cell("LUT4", A=9, B=8, Z=33),  # so do the inputs of its own LUT
+     "s": cell("TRELLIS_FF", SYNCHRONOUS, DI=33, CLK=2, Q=1)},
+    {"s": cell("LUT4", A=9, B=8, Z=1)},
     {"clocked": cell("TRELLIS_FF", SYNCHRONOUS, DI=9, CLK=1, Q=88)},  # it is a clock
 ])
 def test_what_must_stay_single(change):
