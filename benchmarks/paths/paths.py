@@ -25,6 +25,7 @@ from hwbnn.floorplan.floorplan import _bins, _logic
 from hwbnn.floorplan.graph import BLOCKS, MUXES, problem
 from hwbnn.floorplan.region import choose_region
 from hwbnn.floorplan.spread import spread
+from hwbnn.yosys_json import top_module
 
 WIRE, TILE = 0.6, 0.055  # ns
 # ns through a cell; CCU2C from (input, output)
@@ -39,8 +40,7 @@ SETUP = {"CE": 0.3, "LSR": 0.42}
 
 def read(file: Path) -> dict:
     """Cells of the largest module."""
-    modules = json.loads(file.read_text())["modules"]
-    cells = max((m.get("cells", {}) for m in modules.values()), key=len)
+    cells = top_module(json.loads(file.read_text())).get("cells", {})
     return {name: cell for name, cell in cells.items() if not cell["type"].startswith("$")}
 
 

@@ -15,6 +15,7 @@ __all__ = ["replicate"]
 MOST_ENDS = 64  # of a copy
 NEAR = 16  # tiles, width and height together: ends within need no second copy
 CONTROL = {"CE": 1 / 3, "LSR": 1 / 3}  # ends that all registers of a slice share count less
+OUTPUT = {"LUT4": "Z", "TRELLIS_FF": "Q"}
 SETTLING = 3  # registers after a crossing of clocks that must stay single
 
 
@@ -59,7 +60,7 @@ class _Netlist:
 
     def _output(self, name):
         cell = self.cells[name]
-        bits = cell["connections"].get({"LUT4": "Z", "TRELLIS_FF": "Q"}.get(cell["type"]), [])
+        bits = cell["connections"].get(OUTPUT[cell["type"]], [])
         return bits[0] if bits and isinstance(bits[0], int) else None
 
     def _visit(self, name, kind):
@@ -88,12 +89,12 @@ class _Netlist:
         ends = self.users[bit]
         if self._weight(ends) <= MOST_ENDS or not self._may_copy(name):
             return
-        where = np.array([self.place.get(user, (0.0, 0.0)) for user, _port, _index in ends])
+        where = np.array([self.place[user] for user, _port, _index in ends])
         weight = np.array([CONTROL.get(port, 1) for _name, port, _index in ends])
         groups = _bisect(where, weight)
         if len(groups) < 2:
             return
-        mine = np.array(self.place.get(name, (0.0, 0.0)))
+        mine = np.array(self.place[name])
         centres = [where[group].mean(0) for group in groups]
         nearest = min(range(len(groups)), key=lambda g: np.abs(centres[g] - mine).sum())
         for g, group in enumerate(groups):
@@ -116,20 +117,16 @@ class _Netlist:
 
     def _copy(self, name, centre) -> int:
         """Another cell with the inputs of ``name``; returns its output."""
-        lut = self._own_lut(name) if self.cells[name]["type"] == "TRELLIS_FF" else None
-        cell, output = self.cells[name], self._output(name)
+        cell, lut = self.cells[name], self._own_lut(name)
         connections = {port: list(bits) for port, bits in cell["connections"].items()}
         if lut:
             connections["DI"] = [self._copy(lut, centre)]
         new, self.free = self.free, self.free + 1
-        connections = {port: [new if bit == output and cell["port_directions"][port] == "output"
-                              else bit for bit in bits] for port, bits in connections.items()}
+        connections[OUTPUT[cell["type"]]] = [new]
         self.copies += 1
         copy = f"{name}$copy{self.copies}"
         self.cells[copy] = {
-            **cell, "connections": connections, "parameters": dict(cell.get("parameters", {})),
-            "attributes": dict(cell.get("attributes", {})),
-            "port_directions": dict(cell["port_directions"]),
+            **cell, "connections": connections, "attributes": dict(cell.get("attributes", {}))
         }  # fmt: skip
         self.place[copy] = centre
         self.seen.add(copy)
@@ -153,7 +150,7 @@ class _Netlist:
 
     def _early(self, name) -> bool:
         """Nothing it reads has logic before it, a register's own LUT left out."""
-        own = self._own_lut(name) if self.cells[name]["type"] == "TRELLIS_FF" else None
+        own = self._own_lut(name)
         if own and not self._early(own):
             return False
         for port, bits in self.cells[name]["connections"].items():
@@ -167,18 +164,17 @@ class _Netlist:
         return True
 
     def _settled(self, name) -> bool:
-        """No other clock is close before, and the data come from a LUT or a register."""
+        """Neither a pin nor another clock is close before, registers alone between."""
         clock = self.cells[name]["connections"].get("CLK")
-        for hop in range(SETTLING):
+        for _hop in range(SETTLING):
             bits = self.cells[name]["connections"].get("DI", ["0"])
             if not isinstance(bits[0], int):
                 return True
             source = self.driver.get(bits[0])
-            kind = self.cells[source[0]]["type"] if source else None
-            if kind == "LUT4":
+            if source is None:
+                return False
+            if self.cells[source[0]]["type"] != "TRELLIS_FF":
                 return True
-            if kind != "TRELLIS_FF":
-                return hop > 0 and kind is not None
             name = source[0]
             if (self.cells[name]["connections"].get("CLK") != clock
                     or self.cells[name].get("parameters", {}).get("SRMODE") == "ASYNC"):

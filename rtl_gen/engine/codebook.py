@@ -12,6 +12,17 @@ KERNEL = 9  # bits of a 3x3 kernel
 LARGEST_PART = 8  # channels
 
 
+def _members(channels: int, id_bits: int, output: str) -> dict:
+    """Ports of tables for so many channels."""
+    return {
+        "i_write": In(1),
+        "i_addr": In(id_bits),
+        "i_code": In(KERNEL),
+        "i_ids": In(channels * id_bits),
+        output: Out(KERNEL * channels),
+    }
+
+
 class CodebookPart(wiring.Component):
     """Tables of a few channels, with a register of their own before the write port.
 
@@ -29,15 +40,7 @@ class CodebookPart(wiring.Component):
     def __init__(self, *, channels: int, id_bits: int):
         self._channels, self._id_bits = channels, id_bits
         self.leaf_name = f"codebook_c{channels}_i{id_bits}"
-        super().__init__(
-            {
-                "i_write": In(1),
-                "i_addr": In(id_bits),
-                "i_code": In(KERNEL),
-                "i_ids": In(channels * id_bits),
-                "o_codes": Out(KERNEL * channels),
-            }
-        )
+        super().__init__(_members(channels, id_bits, "o_codes"))
 
     def elaborate(self, platform):
         m = Module()
@@ -75,15 +78,7 @@ class KernelCodebook(wiring.Component):
 
     def __init__(self, *, channels: int, id_bits: int):
         self._channels, self._id_bits = channels, id_bits
-        super().__init__(
-            {
-                "i_write": In(1),
-                "i_addr": In(id_bits),
-                "i_code": In(KERNEL),
-                "i_ids": In(channels * id_bits),
-                "o_kernels": Out(KERNEL * channels),
-            }
-        )
+        super().__init__(_members(channels, id_bits, "o_kernels"))
 
     def elaborate(self, platform):
         m = Module()
