@@ -258,8 +258,12 @@ def test_interrupted(network, tmp_path, number):
         f"open({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
     (fake / "yosys").chmod(0o755)
     environment = os.environ | {"PATH": f"{fake}{os.pathsep}{os.environ['PATH']}"}
+    # a shell's background jobs ignore SIGINT, and so would what they start
+    heeds = ("import runpy, signal\n"
+             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+             "runpy.run_module('hwbnn', run_name='__main__')")
     process = subprocess.Popen(
-        [sys.executable, "-m", "hwbnn", "compile", str(network), "--stop-after", "rtl", "-o",
+        [sys.executable, "-c", heeds, "compile", str(network), "--stop-after", "rtl", "-o",
          str(out)], env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (mark.is_file() and mark.read_text()):
