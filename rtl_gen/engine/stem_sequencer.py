@@ -76,9 +76,8 @@ class StemSequencer(wiring.Component):
         start = Signal()
         row = self._row(m, y, later)
 
-        permit = Signal()
-        m.d.sync += permit.eq((self.i_stored >= row["need"]) & (self.i_free | ~y[0]))
-        end = Signal()
+        ready, clear, end = Signal(), Signal(), Signal()
+        m.d.comb += ready.eq((self.i_stored >= row["need"]) & (self.i_free | ~y[0]))
         # from registers: what starts a pass goes all over the stem. No row ends within a cycle
         m.d.sync += [
             end.eq(self.o_run & (self.o_column == config.pass_cycles - 2)),
@@ -86,7 +85,7 @@ class StemSequencer(wiring.Component):
             self.o_reserve.eq(start & begins_row & y[0]),
         ]
         m.d.comb += [
-            start.eq((end | ~self.o_run) & ~self.o_weight_read & (~begins_row | permit)),
+            start.eq((end | ~self.o_run) & clear),
             self.o_read.eq(self.o_run & (self.o_column < config.conv_width)),
         ]
         last = Signal()
@@ -119,7 +118,9 @@ class StemSequencer(wiring.Component):
         with m.Elif(end):
             m.d.sync += self.o_run.eq(0)
         self._rows(m, start, begins_row, y, ky, row)
-        self._weights(m, start, last, group, row)
+        reading = self._weights(m, start, last, group, row)
+        # old by a cycle after a start, when no pass can start: a pass is longer than that
+        m.d.sync += clear.eq(~reading & (~begins_row | ready))
         return m
 
     def _row(self, m, y, later):
@@ -188,7 +189,10 @@ class StemSequencer(wiring.Component):
                 m.d.sync += third.eq(target)
 
     def _weights(self, m, start, last, group, row):
-        """Reads the words of the pass that the registers hold, once they hold a new one."""
+        """Reads the words of the pass that the registers hold, once they hold a new one.
+
+        Returns whether words will be read in the next cycle, a start apart.
+        """
         config = self._config
         words = config.pass_words
         depth = config.memories()["stem_weights"][1]
@@ -214,6 +218,7 @@ class StemSequencer(wiring.Component):
             m.d.sync += [left.eq(words), self.o_weight_addr.eq(base)]
         with m.Elif(self.o_weight_read):
             m.d.sync += [left.eq(left - 1), self.o_weight_addr.eq(self.o_weight_addr + 1)]
+        return started | (left > 1)
 
     @staticmethod
     def _times(value, factor):
