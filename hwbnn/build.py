@@ -47,7 +47,8 @@ class BuildResult:
     ``cap_by`` the data sheet's limit and the block it comes from. ``used`` maps a resource to
     (used, available) by nextpnr's count, ``cells`` counts yosys's cells. ``bitstream`` is None for
     a part built out of context. ``tools`` says which programs the results come from, native or
-    wasm, with versions.
+    wasm, with versions. ``seed`` is that of the placement that was routed, ``expected_mhz`` has
+    nextpnr's estimate before routing of every one that was tried, by seed.
     """
 
     board: str
@@ -65,6 +66,7 @@ class BuildResult:
     seed: int
     digest: str
     bitstream: str | None
+    expected_mhz: dict[int, float]
 
     def save(self, folder: Path) -> None:
         """Write ``build.json``; it appears when it is complete, after everything it speaks of."""
@@ -89,6 +91,7 @@ def load_result(folder: Path) -> BuildResult:
     raw["stages"] = tuple(Stage(**stage) for stage in raw["stages"])
     raw["used"] = {kind: tuple(pair) for kind, pair in raw["used"].items()}
     raw["tools"] = tuple(raw["tools"])
+    raw["expected_mhz"] = {int(seed): mhz for seed, mhz in raw["expected_mhz"].items()}
     raw["pll"] = raw["pll"] and PllSetting(**raw["pll"])
     return BuildResult(**raw)
 
@@ -163,6 +166,7 @@ def build(
     clock_range: tuple[float, float] = (0, math.inf),
     tune: Callable[[PllSetting], PllSetting] = lambda setting: setting,
     seed: int = 1,
+    placements: int = 1,
     options: str = "",
     cache: Cache | None = None,
     progress: Progress = lambda line: None,
@@ -184,8 +188,8 @@ def build(
         MHz that the design works at; a slower clock is an error, a faster one is not taken.
     tune : callable
         Gives the clock that was chosen its phases.
-    seed : int
-        Of the placer.
+    seed, placements : int
+        Seed of the placer; of so many, counted from it, the most promising placement is routed.
     options : str
         For the top module's ``synth_ecp5``.
     cache : Cache, optional
@@ -207,7 +211,8 @@ def build(
     netlist = synthesise(
         emitted, contents, out_dir, cache=cache, options=options, progress=progress
     )
-    routed = place_and_route(netlist, board, out_dir, cache=cache, seed=seed, progress=progress)
+    routed = place_and_route(netlist, board, out_dir, cache=cache, seed=seed,
+                             placements=placements, progress=progress)
     fmax, final = _choose_clock(routed, board, setting, best_clock, clock_range)
     final = tune(final)
     progress(f"clock {final.out_mhz:.5g} MHz of {fmax:.5g} MHz reached")
@@ -215,7 +220,7 @@ def build(
     routed.config.write_text(config)
     progress("pack")
     packing = pack(config, board, out_dir / BITSTREAM, log=out_dir / "pack.log")
-    result = _result(board, netlist, routed, (packing,), final, fmax, seed, BITSTREAM)
+    result = _result(board, netlist, routed, (packing,), final, fmax, BITSTREAM)
     result.save(out_dir)
     return result
 
@@ -248,7 +253,7 @@ def build_part(
     )  # fmt: skip
     reached = [clock.achieved_mhz for clock in routed.clocks]
     fmax = min([*reached, cap_mhz(board, routed.used)[0]])
-    result = _result(board, netlist, routed, (), None, fmax, seed, None)
+    result = _result(board, netlist, routed, (), None, fmax, None)
     result.save(out_dir)
     return result
 
@@ -307,7 +312,6 @@ def _result(
     last: tuple[Stage, ...],
     pll: PllSetting | None,
     fmax_mhz: float,
-    seed: int,
     bitstream: str | None,
 ) -> BuildResult:
     clock_mhz = pll.out_mhz if pll else fmax_mhz
@@ -326,7 +330,8 @@ def _result(
         pll=pll,
         stages=stages,
         tools=tuple(dict.fromkeys(stage.tool for stage in stages)),
-        seed=seed,
+        seed=routed.seed,
         digest=digest("build", routed.key, f"{clock_mhz!r}", f"{pll.late if pll else 0}"),
         bitstream=bitstream,
+        expected_mhz=routed.expected_mhz,
     )

@@ -219,6 +219,8 @@ def estimate(checkpoint, as_json, **given):
 @click.option("--freq", type=click.FloatRange(10, 400), metavar="MHZ", help="Clock that must be "
               "met. [default: the fastest that the routed design meets]")
 @_option("--seed", type=int, default=1, help="Seed of the placer.")
+@_option("--placements", type=click.IntRange(1, 64), default=4, help="Seeds to place with, from "
+         "--seed on, two at a time; the placement that promises the fastest clock is routed.")
 @click.option("--no-cache", is_flag=True, help="Run synthesis and routing even if kept.")
 def compile_(checkpoint, out, stop_after, no_cache, **given):
     """Make Verilog, proof, bitstream, report.
@@ -232,7 +234,7 @@ def compile_(checkpoint, out, stop_after, no_cache, **given):
     hwbnn compile examples/snn_cifar10.pth --board ulx3s
     hwbnn compile net.pth --board ulx3s --calib train.npz --images test.npz --eval test.npz
     hwbnn compile net.pth --device 25F --stop-after rtl -o build/small
-    hwbnn compile net.pth --freq 120 --seed 7
+    hwbnn compile net.pth --freq 120 --seed 7 --placements 8
     """
     from . import api, show
     from .pipeline import default_folder

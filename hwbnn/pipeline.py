@@ -44,6 +44,7 @@ class Options:
     frames: int | None = None
     freq: float | None = None
     seed: int = 1
+    placements: int = 4
     plan: str | None = None
     target_fps: float | None = None
     max_luts: int | None = None
@@ -63,7 +64,7 @@ OPTIONS = {
     "plan": ("board", "device", "target_fps", "max_luts", "freq", "batch"),
     "rtl": (),
     "verify": ("frames",),
-    "build": ("freq", "seed"),
+    "build": ("freq", "seed", "placements"),
     "report": (),
 }
 INPUTS = {

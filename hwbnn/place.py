@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .cache import Cache, digest
 from .errors import DoesNotFit, ToolError, UserError
 from .floorplan import floorplan
 from .global_nets import promote
+from .placements import at_once, fastest
 from .synth import Netlist, Progress
 from .tools import Stage
 
@@ -41,7 +43,8 @@ class Routed:
 
     ``config`` is the device's configuration as text (None out of context), ``used`` maps a
     resource to (used, available) as nextpnr counts them, ``key`` is the digest of all that went in.
-    ``stages`` are the floorplan, if there was one, and nextpnr's run.
+    ``stages`` are the floorplan, if there was one, and nextpnr's runs. ``seed`` is the placement
+    that was routed, ``expected_mhz`` has nextpnr's estimate of each that was tried, by its seed.
     """
 
     config: Path | None
@@ -49,6 +52,8 @@ class Routed:
     used: dict[str, tuple[int, int]]
     stages: tuple[Stage, ...]
     key: str
+    seed: int
+    expected_mhz: dict[int, float]
 
 
 def lpf(board: Board, ports: Iterable[str]) -> str:
@@ -79,6 +84,7 @@ def place_and_route(
     *,
     cache: Cache,
     seed: int = 1,
+    placements: int = 1,
     freq_mhz: float | None = None,
     out_of_context: bool = False,
     progress: Progress = lambda line: None,
@@ -86,8 +92,10 @@ def place_and_route(
     """Place and route ``netlist`` into ``out_dir``: ``design.config``, ``timing.json``, a log.
 
     ``floorplan.json`` has the site of every multiplier and block RAM that was given one beforehand.
-    Clocks that come from ``clk25`` are constrained through the PLL's dividers; ``freq_mhz`` is
-    the constraint of every other one. Missed constraints are reported in ``clocks``, not raised.
+    Of ``placements`` seeds from ``seed`` on the one that promises most is routed (see
+    ``hwbnn.placements``); each has a log. Clocks that come from ``clk25`` are constrained through
+    the PLL's dividers; ``freq_mhz`` is the constraint of every other one. Missed constraints are
+    reported in ``clocks``, not raised.
     ``out_of_context`` needs no pins and gives area and timing of a part, not a usable bitstream.
 
     Raises
@@ -103,15 +111,18 @@ def place_and_route(
     _check_blocks(netlist, board)
     constraints = "" if out_of_context else lpf(board, netlist.ports)
     # router2 ignores timing (detours of 9 ns on short nets).
-    options = [*board.nextpnr, "--seed", str(seed), "--placer", "heap", "--router", "router1"]
+    options = [*board.nextpnr, "--placer", "heap", "--router", "router1"]
     options += ["--freq", f"{freq_mhz:g}"] if freq_mhz else []
     options += ["--out-of-context", "--lpf-allow-unconstrained"] if out_of_context else []
-    key = digest("route", netlist.key, str(nextpnr), constraints, *options, *_sources())
-    made = ["timing.json", "floorplan.json"]
-    files = ["--json", "design.json", "--report", "timing.json"]
+    seeds = range(seed, seed + placements)
+    key = digest("route", netlist.key, str(nextpnr), constraints, *options, str(seeds),
+                 *_sources())
+    made = {"timing.json": "--report"}
+    options += ["--json", "design.json", "--timing-allow-fail"]
     if not out_of_context:
-        made.append("design.config")
-        files += ["--lpf", "design.lpf", "--textcfg", "design.config"]
+        made["design.config"] = "--textcfg"
+        options += ["--lpf", "design.lpf"]
+    files = [*made, "floorplan.json"]
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".route-") as name:
         work = Path(name)
         notes = cache.get(key, work)
@@ -129,22 +140,15 @@ def place_and_route(
                 sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
                 (work / "floorplan.json").write_text(json.dumps(sites, indent=0) + "\n")
                 progress("place and route")
-                usage = tools.run(
-                    nextpnr,
-                    [*options, *files, "--timing-allow-fail"],
-                    cwd=work,
-                    log=out_dir / "place-and-route.log",
-                    on_line=_Narrator(progress),
-                )
+                notes = _routed(nextpnr, options, seeds, work, out_dir, made, progress)
+                stages.append(notes["stages"])
             except ToolError as error:
                 if "no BELs remaining" in error.what:
                     raise DoesNotFit(error.what, where=board.name, hint=error.hint) from None
                 raise
-            stages.append(Stage("place and route", str(nextpnr), usage.seconds, usage.peak_bytes,
-                                False))
-            notes = {"stages": [dataclasses.asdict(stage) for stage in stages]}
-            cache.put(key, [work / file for file in made], notes)
-        for file in made:
+            notes["stages"] = [dataclasses.asdict(stage) for stage in stages]
+            cache.put(key, [work / file for file in files], notes)
+        for file in files:
             (work / file).replace(out_dir / file)
     report = json.loads((out_dir / "timing.json").read_text())
     return Routed(
@@ -153,13 +157,46 @@ def place_and_route(
         {kind: (u["used"], u["available"]) for kind, u in report["utilization"].items()},
         tuple(Stage(**stage | {"cached": cached}) for stage in notes["stages"]),
         key,
+        notes["seed"],
+        {int(seed): mhz for seed, mhz in notes["expected_mhz"].items()},
     )
+
+
+def _routed(nextpnr, options, seeds, work: Path, out_dir: Path, made, progress) -> dict:
+    """Run nextpnr on the netlist in ``work``; the files ``made`` (of options) come there, too."""
+    start = time.monotonic()
+    several = len(seeds) > 1
+    log = out_dir / "place-and-route.log"
+
+    def log_of(seed):
+        return log.with_name(f"place-seed-{seed}.log") if several else log
+
+    def run(seed, on_line):
+        narrate = _Narrator(progress, f"seed {seed}: " if several else "")
+
+        def both(line):
+            on_line(line)
+            narrate(line)
+
+        outputs = [word for file, option in made.items() for word in (option, f"{seed}-{file}")]
+        return tools.run(nextpnr, ["--seed", str(seed), *options, *outputs], cwd=work,
+                         log=log_of(seed), on_line=both)
+
+    seed, usage, expected = fastest(run, seeds, beside=at_once() if several else 1,
+                                    progress=progress)
+    for file in made:
+        (work / f"{seed}-{file}").replace(work / file)
+    log_of(seed).replace(log)
+    stage = Stage("place and route", str(nextpnr), time.monotonic() - start, usage.peak_bytes,
+                  False)
+    return {"stages": stage, "seed": seed, "expected_mhz": expected}
 
 
 def _sources() -> list[bytes]:
     """The text of what changes the netlist here: another method gives another result."""
     here = Path(__file__)
-    files = [here.with_name(name) for name in ("global_nets.py", "yosys_json.py")]
+    names = ("global_nets.py", "placements.py", "yosys_json.py")
+    files = [here.with_name(name) for name in names]
     files += sorted(here.with_name("floorplan").glob("*.py"))
     return [file.read_bytes() for file in files]
 
@@ -246,12 +283,12 @@ class _Narrator:
         (re.compile(r"(Max frequency for clock .*)"), "{}"),
     )  # fmt: skip
 
-    def __init__(self, progress: Progress):
-        self._progress = progress
+    def __init__(self, progress: Progress, whose: str = ""):
+        self._progress, self._whose = progress, whose
 
     def __call__(self, line: str) -> None:
         for pattern, text in self.SHOWN:
             match = pattern.search(line)
             if match:
-                self._progress(text.format(*match.groups()))
+                self._progress(self._whose + text.format(*match.groups()))
                 return

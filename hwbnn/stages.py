@@ -216,7 +216,7 @@ def rtl(run):
     """Generate the engine as Verilog, and the contents of its memories."""
     from rtl_gen.engine.accelerator import Accelerator
     from rtl_gen.engine.top import Engine
-    from rtl_gen.sdram.timing import SDRAM_32MB
+    from rtl_gen.sdram.timing import part_of
 
     from . import tools
     from .emit import emit, verilog_for_sim
@@ -226,7 +226,7 @@ def rtl(run):
     chosen = load_plan(run)
     folder = clear(run.folder / "rtl")
     if chosen.config.streams:
-        emitted = emit(Accelerator(chosen.config, SDRAM_32MB), "accelerator")
+        emitted = emit(Accelerator(chosen.config, part_of(chosen.config.sdram_mb)), "accelerator")
     else:
         emitted = emit(Engine(chosen.config), "engine")
     verilog = verilog_for_sim(emitted, folder)
@@ -341,6 +341,7 @@ def build(run):
         setting=setting,
         best_clock=options.freq is None,
         seed=options.seed,
+        placements=options.placements,
         cache=Cache(enabled=options.cache),
         progress=run.progress.line,
         **more,

@@ -237,6 +237,8 @@ def _clock(build: dict) -> dict:
         "routed_for_mhz": build["target_mhz"],
         "met": build["clock_mhz"] <= build["fmax_mhz"],
         "seed": build["seed"],
+        "expected": {seed: Estimate(mhz, "MHz", "nextpnr, after placement").to_json()
+                     for seed, mhz in build["expected_mhz"].items()},
     }
 
 

@@ -186,11 +186,18 @@ def _resources(doc: dict) -> Section | None:
     section.tables.append(table.without_empty_columns())
     if clock := doc.get("clock"):
         section.text.append(
-            f"Routed for {clock['routed_for_mhz']:.4g} MHz with seed {clock['seed']}; reached "
+            f"Routed for {clock['routed_for_mhz']:.4g} MHz from seed {clock['seed']}; reached "
             f"{_q(clock, 'fmax')}; the PLL makes {clock['clock']['value']:.4g} MHz, which the "
             f"routed design {'meets' if clock['met'] else 'does NOT meet'}. The data sheet caps "
             f"this speed grade at {clock['data_sheet_cap_mhz']:.4g} MHz "
             f"({clock['data_sheet_cap_by']}).")
+        if len(clock.get("expected", ())) > 1:
+            placed = Table(Column("seed of the placement"),
+                           Column("clock before routing (estimate)", "estimate"), Column(""))
+            for seed in clock.get("expected", ()):
+                chosen = "routed" if seed == str(clock["seed"]) else ""
+                placed.add(seed, _get(clock, "expected", seed), chosen)
+            section.tables.append(placed)
     return section
 
 

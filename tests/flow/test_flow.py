@@ -43,7 +43,8 @@ def test_a_bitstream_at_the_best_clock_then_from_the_cache(sum_engine, cache, tm
     board, lines = get_board("ulx3s", "85F"), []
     setting = fastest_setting(CLOCK, 140e6)
     emitted = small_board_design(sum_engine, 140, board)
-    options = {"board": board, "setting": setting, "best_clock": True, "cache": cache}
+    options = {"board": board, "setting": setting, "best_clock": True, "cache": cache,
+               "placements": 3}
     first = build(emitted, WEIGHTS, out_dir=tmp_path / "a", progress=lines.append, **options)
     assert (tmp_path / "a" / "design.bit").stat().st_size > 10_000
     assert load_result(tmp_path / "a") == first
@@ -53,8 +54,18 @@ def test_a_bitstream_at_the_best_clock_then_from_the_cache(sum_engine, cache, tm
     assert first.cells["DP16KD"] == 1 and first.used["TRELLIS_COMB"][0] > 100
     assert all(s.seconds > 0 and s.peak_bytes > 1 << 20 for s in first.stages)
     assert [t.split()[0] for t in first.tools] == ["yosys", "nextpnr-ecp5", "ecppack"]
-    assert any(line.startswith("placing, iteration") for line in lines)
-    assert any(line.startswith("routing, ") for line in lines)
+    assert any(line.startswith("seed 1: placing, iteration") for line in lines)
+    assert any(line.startswith(f"seed {first.seed}: routing, ") for line in lines)
+    expected = first.expected_mhz
+    assert set(expected) == {1, 2, 3} and expected[first.seed] == max(expected.values())
+    logs = {file.name for file in (tmp_path / "a").glob("pl*.log")}
+    others = {1, 2, 3} - {first.seed}
+    assert logs == {"place-and-route.log"} | {f"place-seed-{n}.log" for n in others}
+    alone = build(emitted, WEIGHTS, out_dir=tmp_path / "d", seed=first.seed,
+                  **options | {"placements": 1})
+    assert not any(s.cached for s in alone.stages if s.name == "place and route")
+    assert alone.fmax_mhz == first.fmax_mhz
+    assert alone.expected_mhz == {first.seed: expected[first.seed]}
 
     again = build(emitted, WEIGHTS, out_dir=tmp_path / "b", **options)
     assert all(stage.cached for stage in again.stages if stage.name != "pack")

@@ -62,7 +62,8 @@ def facts() -> dict:
               "cycles": [1_099] * 3, "starts": [10, 1_110, 2_210, 3_310],
               "step_ends": [[399, 999]] * 3}
     build = {"board": "ulx3s-85f", "clock_mhz": 105.0, "fmax_mhz": 110.0, "cap_mhz": 156.0,
-             "cap_by": "MULT18X18D", "target_mhz": 100.0, "seed": 1, "file": "net.bit",
+             "cap_by": "MULT18X18D", "target_mhz": 100.0, "seed": 2, "file": "net.bit",
+             "expected_mhz": {"1": 70.5, "2": 81.25},
              "multipliers": {"array": 0, "signed": 0, "rprelu": 0, "scale": 4, "dense": 7,
                              "other": 1},
              "used": {"TRELLIS_COMB": [10_000, 83_640], "TRELLIS_FF": [7_000, 83_640],
