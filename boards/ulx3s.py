@@ -1,4 +1,4 @@
-"""ULX3S: LFE5U-12F, 25F, 45F or 85F, 25 MHz, FTDI serial, 32 MB SDRAM."""
+"""ULX3S: LFE5U-12F, 25F, 45F or 85F, 25 MHz, FTDI serial, 32 or 64 MB SDRAM."""
 
 from amaranth_boards import ulx3s
 
@@ -12,6 +12,7 @@ DEVICES = {
     "85F": ("LFE5U-85F", "--85k", Budget(comb=83640, ff=83640, ebr=208, dsp=156)),
 }
 DEFAULT_DEVICE = "85F"
+MEMORIES = {"": 32, "-64mb": 64}  # MB of SDRAM on the same pins; boards of either kind are sold
 
 # ECP5 family data sheet, FPGA-DS-02012. No copy of its tables was at hand, so these numbers are
 # provisional, from memory of them: primary clock tree 370 / 303 / 257 MHz for speed 8 / 7 / 6;
@@ -45,7 +46,7 @@ PORTS = {
 
 BOARDS = tuple(
     Board(
-        name=f"ulx3s-{device.lower()}",
+        name=f"ulx3s-{device.lower()}{suffix}",
         part=part,
         budget=budget,
         caps=SPEED_CAPS[ulx3s.ULX3S_85F_Platform.speed],
@@ -53,7 +54,8 @@ BOARDS = tuple(
         clock_hz=25_000_000,
         pins=pins_of(ulx3s.ULX3S_85F_Platform, PORTS),
         baud=3_000_000,
-        sdram_bytes=32 << 20,
+        sdram_bytes=megabytes << 20,
     )
     for device, (part, flag, budget) in DEVICES.items()
+    for suffix, megabytes in MEMORIES.items()
 )

@@ -49,6 +49,10 @@ class DoesNotFit(HwbnnError):
     exit_code = 5
 
 
+class SdramTooSmall(DoesNotFit):
+    """Weights and maps exceed the board's SDRAM; everything else of the machine fits."""
+
+
 class ToolError(HwbnnError):
     """An external tool is missing or failed."""
 

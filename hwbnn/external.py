@@ -15,9 +15,9 @@ from rtl_gen.pll import PllSetting, fastest_setting
 from rtl_gen.sdram.model import ReadStream
 from rtl_gen.sdram.pads import SdramPads
 from rtl_gen.sdram.pin_timing import Margins, best_phase, pin_margins
-from rtl_gen.sdram.timing import PARTS, SDRAM_32MB, SdramPart
+from rtl_gen.sdram.timing import PARTS, SdramPart, part_of
 
-from .errors import DoesNotFit, UnsupportedError
+from .errors import SdramTooSmall, UnsupportedError
 from .program import Program
 from .stream_parts import step_words
 
@@ -46,10 +46,24 @@ class _Shifted:
         return self._stream.move(wanted + START_DELAY, first, count, write=write) - START_DELAY
 
 
-def weight_source(program: Program, part: SdramPart = SDRAM_32MB, read_delay: int = 0):
+def weight_source(program: Program, read_delay: int = 0):
     """The memory's side of the schedule: ``take(earliest, count)`` in engine cycles."""
+    part = part_of(program.config.sdram_mb)
     return _Shifted(ReadStream(memory_schedule(part, read_delay), words=stream_length(program),
                                fifo_depth=FIFO_DEPTH, column_bits=part.column_bits))
+
+
+def memory_words(program: Program) -> int:
+    """16-bit words of SDRAM that a streaming machine takes: the weight stream, and maps."""
+    return max(stream_length(program), program.off_chip_words)
+
+
+def too_small(n_words: int, board: Board) -> SdramTooSmall:
+    """What to raise where ``n_words`` exceed the board's SDRAM."""
+    larger = [p.megabytes for p in PARTS.values() if p.n_words >= n_words]
+    return SdramTooSmall(f"weights and maps take {2 * n_words / 2**20:.1f} MB of SDRAM, "
+                         f"{board.sdram_bytes >> 20} MB are there", where=board.name,
+                         hint=f"{min(larger)} MB hold them" if larger else "no known SDRAM does")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +103,16 @@ def board_memory(board: Board, n_words: int = 0) -> BoardMemory:
     ------
     UnsupportedError
         The board has none that is known.
-    DoesNotFit
-        It is too small for ``n_words`` 16-bit words.
+    SdramTooSmall
+        It does not hold ``n_words`` 16-bit words.
     """
-    known = [part for part in PARTS.values() if 2 * part.n_words == board.sdram_bytes]
-    if not known:
-        raise UnsupportedError(f"no SDRAM for streamed weights ({board.sdram_bytes} bytes)",
-                               where=board.name, hint="take a plan with all weights on chip")
-    part = known[0]
+    try:
+        part = part_of(board.sdram_bytes >> 20)
+    except ValueError as error:
+        raise UnsupportedError(f"streamed weights: {error}", where=board.name,
+                               hint="take a plan with all weights on chip") from None
     if n_words > part.n_words:
-        raise DoesNotFit(f"{n_words:,} words of weights and maps, the SDRAM has {part.n_words:,}",
-                         where=board.name)
+        raise too_small(n_words, board)
     fastest = fastest_setting(board.clock_hz, FASTEST_HZ)
     steps = fastest.late_steps
     best = pin_margins(part, FASTEST_HZ, 360 * best_phase(part, FASTEST_HZ, steps) / steps)

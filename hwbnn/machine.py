@@ -17,7 +17,7 @@ RECIPE = {"psum_depth": 512, "const_words": 4, "band": 0, "halvings": 1, "reside
           "deep": 0, "logic_pairs": 0, "stream": False, "overlap": None, "batch": None,
           "beside": None, "ahead": False, "wide": False, "signed_sums": False,
           "off_chip": 0, "off_rows": 0, "off_again": None, "row_bits": 0,
-          "stream_steps": False}
+          "stream_steps": False, "sdram_mb": 32}
 PLAN_KEYS = {"shape", *RECIPE}
 
 

@@ -9,6 +9,7 @@ from rtl_gen.sdram.timing import BURST, PARTS
 from .batches import Batches
 from .errors import DoesNotFit
 from .estimate import estimate
+from .external import too_small
 from .geometry import bit_slots, bit_words, ceil_div, geometry
 from .layers import Layer
 from .machine import Plan
@@ -62,10 +63,13 @@ def compared(layers: list[Layer], config: EngineConfig, rows: int) -> list[Twice
 def off_chip_machines(layers: list[Layer], board, fitting: Callable[..., Plan | None],
                       fits: Callable[[Plan], bool]) -> Iterator[Plan]:
     """For each size of array the machine with the fewest maps off chip that fits, or one that is
-    near. ``fitting`` makes a plan of a shape and a recipe."""
+    near. ``fitting`` makes a plan of a shape and a recipe. Raises SdramTooSmall, having yielded
+    machines that are near, where that alone keeps a machine from fitting."""
     if not board.sdram_bytes or not any(layer.gains for layer in layers):
         return
     heights = sorted({layer.out_shape[1] for layer in layers if layer.in_branch}, reverse=True)
+    short: list[int] = []  # words off chip of machines that the SDRAM alone is too small for
+    fit = False
 
     def made(size, recipe: dict) -> Plan | None:
         channels, lanes, dense = size
@@ -78,6 +82,8 @@ def off_chip_machines(layers: list[Layer], board, fitting: Callable[..., Plan | 
             plan = made(size, recipe) if recipe["off_rows"] not in beyond else None
             if plan is not None and 2 * plan.program.off_chip_words > board.sdram_bytes:
                 beyond.add(recipe["off_rows"])
+                if fits(plan):
+                    short.append(plan.program.off_chip_words)
             elif plan is not None and good(plan):
                 return plan
         return None
@@ -94,7 +100,10 @@ def off_chip_machines(layers: list[Layer], board, fitting: Callable[..., Plan | 
             choices.sort(key=lambda choice: choice[1].estimate.ebr)
             found = first_of(size, [recipe for recipe, _quick in choices], lambda plan: True)
         if found is not None:
+            fit = fit or fits(found)
             yield found
+    if short and not fit:
+        raise too_small(min(short), board)
 
 
 def _recipes(layers, config: EngineConfig, heights: list[int]) -> Iterator[dict]:

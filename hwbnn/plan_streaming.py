@@ -183,7 +183,9 @@ def _overlaps(layers, prefix: int):
 
 
 def _fitting(graph, board, shape: Shape, **recipe) -> Plan | None:
-    """The plan with as many stem multipliers in logic as the device lacks."""
+    """The plan with the board's SDRAM and as many stem multipliers in logic as the device lacks."""
+    if recipe["stream"]:
+        recipe["sdram_mb"] = board.sdram_bytes >> 20
     try:
         made = make(graph, shape, **recipe)
         lacking = made.estimate.dsp - board.budget.dsp

@@ -9,7 +9,8 @@ from rtl_gen.engine.first_config import FirstConfig
 from . import bops
 from .baseline import one_bit
 from .ebr import ebr_blocks
-from .errors import DoesNotFit, HwbnnError, StaleError, UserError
+from .errors import DoesNotFit, HwbnnError, SdramTooSmall, StaleError, UserError
+from .external import memory_words, too_small
 from .ir import Graph
 from .multipliers import multipliers, uses
 from .plan_off_chip import off_chip_text
@@ -28,18 +29,27 @@ def choose(graph: Graph, options, board, progress=lambda line: None):
         if options.batch > 1:
             raise UserError("a plan has its own batch", where=f"--batch {options.batch}",
                             hint=f"change 'batch' in {options.plan}")
-        return _given(Path(options.plan), graph)
+        return _held(_given(Path(options.plan), graph, board), board)
     limits = {"target_fps": options.target_fps, "max_luts": options.max_luts,
               "freq_mhz": options.freq, "batch": options.batch}
     try:
-        return plan(graph, board, **limits, progress=progress)
+        return _held(plan(graph, board, **limits, progress=progress), board)
     except DoesNotFit as error:
-        raise DoesNotFit(error.what, where=error.where,
-                         hint=_elsewhere(graph, board, limits) or error.hint) from error
+        raise type(error)(error.what, where=error.where,
+                          hint=_elsewhere(graph, board, limits, error) or error.hint) from error
 
 
-def _given(path: Path, graph: Graph):
-    """The machine of a plan.json that a user names."""
+def _held(chosen, board):
+    """The plan, whose weights and maps the board's SDRAM holds; SdramTooSmall otherwise."""
+    if chosen.config.streams and board.sdram_bytes:
+        words = memory_words(chosen.program)
+        if 2 * words > board.sdram_bytes:
+            raise too_small(words, board)
+    return chosen
+
+
+def _given(path: Path, graph: Graph, board):
+    """The machine of a plan.json that a user names, with the SDRAM of ``board``."""
     from .machine import Plan
 
     try:
@@ -50,23 +60,34 @@ def _given(path: Path, graph: Graph):
     if not isinstance(doc, dict):
         raise UserError("is not a plan", where=str(path),
                         hint="give the plan.json of an earlier compile")
+    if doc.get("stream") and board.sdram_bytes:
+        doc["sdram_mb"] = board.sdram_bytes >> 20
     return Plan.from_json(doc, graph)
 
 
-def _elsewhere(graph: Graph, board, limits: dict) -> str:
-    """Names the smallest other device on which the network fits; empty if there is none."""
+def _elsewhere(graph: Graph, board, limits: dict, error: DoesNotFit) -> str:
+    """Names the smallest other board on which the network fits; empty if there is none."""
     import boards
 
     from .plan import plan
 
     others = [boards.get_board(name) for name in boards.board_names()]
-    larger = [b for b in others if b.budget.comb > board.budget.comb]
-    for other in sorted(larger, key=lambda b: b.budget.comb):
+    # more SDRAM helps where that alone was short
+    short = {board.part} if isinstance(error, SdramTooSmall) else set()
+    for other in sorted(others, key=lambda b: (b.budget.comb, b.sdram_bytes)):
+        more = other.sdram_bytes - board.sdram_bytes
+        if more < 0 or (more and other.part not in short):
+            continue
+        if other.budget.comb < board.budget.comb or (not more and other.part == board.part):
+            continue
         try:
-            plan(graph, other, **limits)
+            _held(plan(graph, other, **limits), other)
+        except SdramTooSmall:
+            short.add(other.part)
         except DoesNotFit:
             continue
-        return f"it fits {other.name}"
+        else:
+            return f"it fits {other.name}"
     return ""
 
 

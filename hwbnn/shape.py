@@ -8,6 +8,7 @@ from rtl_gen.engine.config import STREAM_KINDS, EngineConfig
 from rtl_gen.engine.first_config import FirstConfig
 from rtl_gen.engine.run_time_config import RunTimeConfig, ThresholdConfig
 from rtl_gen.engine.stem_config import StemConfig
+from rtl_gen.sdram.timing import part_of
 
 from . import ints
 from .ebr import ebr_blocks
@@ -69,7 +70,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
            batch=None, beside: int | None = None, ahead: bool = False,
            wide: bool = False, signed_sums: bool = False, off_chip: int = 0,
            off_rows: int = 0, off_again=None, row_bits: int = 0,
-           stream_steps: bool = False) -> Program:
+           stream_steps: bool = False, sdram_mb: int = 32) -> Program:
     """The smallest engine of ``shape`` that runs ``graph``, and its program.
 
     Where channel sums of maps are thresholds' beginnings, ``psum_depth`` grows to the largest map
@@ -88,6 +89,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
     ``off_chip`` maps of so many rows or more lie off chip (see `hwbnn.off_chip`). With
     ``row_bits`` bits for 1x1 convolutions lie by rows in maps of so many rows or more (see
     `hwbnn.row_bits`). With ``stream_steps`` the program comes with the weights.
+    ``sdram_mb`` is the size of the off-chip memory.
     """
     layers = by_rows(extract(graph), row_bits, shape.channels_in)
     types = graph.types()
@@ -114,6 +116,7 @@ def derive(graph: Graph, shape: Shape, *, psum_depth: int = 512, const_words: in
         + (RING_TILES[2] * shape.lanes * const_words,) if stream else (),
         stream_weight_bits=_stream_weight_bits(layers, on_chip) if stream else 0,
         streamed_steps=stream_steps,
+        sdram_mb=part_of(sdram_mb).megabytes,
         shared_x=_shared_x(layers, shape),
         sampled=_sampled(layers) and beside is None,
         signed_sums=signed_sums and _signed_sums(layers),

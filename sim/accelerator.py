@@ -5,13 +5,12 @@ from pathlib import Path
 from hwbnn.emit import emit, verilog_for_sim
 from rtl_gen.engine.accelerator import Accelerator
 from rtl_gen.engine.config import EngineConfig
-from rtl_gen.sdram.timing import SDRAM_32MB, SdramPart
+from rtl_gen.sdram.timing import part_of
 
 from .sdram import CHIP, chip_timing
 
 __all__ = ["accelerator_sources", "bench_files"]
 
-CHIP_WORDS = 1 << 22  # of the chip's array that the simulation keeps
 CHIP_HZ = 100_000_000  # clock that its rules are counted at
 
 # named as the engine's own simulations are; ports in the same names
@@ -46,18 +45,17 @@ endmodule
 """
 
 
-def accelerator_sources(config: EngineConfig, out_dir: Path, *,
-                        part: SdramPart = SDRAM_32MB) -> tuple[Path, ...]:
+def accelerator_sources(config: EngineConfig, out_dir: Path) -> tuple[Path, ...]:
     """Verilog files of ``Accelerator`` and chip below a top named ``engine``."""
-    design = emit(Accelerator(config, part), "accelerator")
-    return (*bench_files(config, out_dir, part=part), *verilog_for_sim(design, out_dir))
+    design = emit(Accelerator(config, part_of(config.sdram_mb)), "accelerator")
+    return (*bench_files(config, out_dir), *verilog_for_sim(design, out_dir))
 
 
-def bench_files(config: EngineConfig, out_dir: Path, *,
-                part: SdramPart = SDRAM_32MB) -> tuple[Path, ...]:
+def bench_files(config: EngineConfig, out_dir: Path) -> tuple[Path, ...]:
     """What stands around ``accelerator`` in simulation: the top, and a copy of the chip."""
+    part = part_of(config.sdram_mb)
     settings = {"ROW_BITS": part.row_bits, "COLUMN_BITS": part.column_bits,
-                "BANK_BITS": part.bank_bits, "WORDS": CHIP_WORDS} | chip_timing(part, CHIP_HZ)
+                "BANK_BITS": part.bank_bits} | chip_timing(part, CHIP_HZ)
     text = TOP
     for word, value in (
         ("CHIP_SETTINGS", ", ".join(f".{k}({_sized(v)})" for k, v in settings.items())),

@@ -25,7 +25,8 @@ NAMES = (
       for net in ("reactnet-18", "biresnet-18", "xnornet-18", "reactnet-a")),
     "ab-reactnet-34-in", "reactnet-a",
     "sd-resnet-20", "sd-vgg-small", "sd-resnet-18-c10", "sd-resnet-18-in",
-    "bnext-18-c10", "bnext-t-c10", "bnext-s-c10", "bnext-m-c10", "bnext-l-c10",
+    *(f"bnext-{size}-c10" for size in ("18", "t", "s", "m", "l")),
+    "bnext-18-c10-quant", "bnext-t-c10-quant", "bnext-18", "bnext-t", "bnext-t-quant",
 )
 OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
 FEATURE_BITS = 11  # of maps, if not said

@@ -105,6 +105,9 @@ class EngineConfig:
         all weights are on chip.
     stream_weight_bits : int
         Width of multi-bit weights in the weight stream; 0 is ``weight_bits``.
+    sdram_mb : int
+        Size of the memory that the weight stream comes from (rtl_gen.sdram.timing.PARTS); cycles
+        depend on it, the engine does not.
     streamed_steps : bool
         The program comes with the weights: the step memory is a ring that the stream fills.
     overlap : bool
@@ -148,6 +151,7 @@ class EngineConfig:
     dense_maps: bool = True
     ring_words: tuple[int, ...] = ()
     stream_weight_bits: int = 0
+    sdram_mb: int = 32
     streamed_steps: bool = False
     overlap: bool = False
     batch: int = 1

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from fractions import Fraction
 
-__all__ = ["PARTS", "SDRAM_32MB", "SDRAM_64MB", "SdramCycles", "SdramPart"]
+__all__ = ["PARTS", "SDRAM_32MB", "SDRAM_64MB", "SdramCycles", "SdramPart", "part_of"]
 
 MOVE_BITS = 18  # of the number of bursts of a move
 BURST_ADDRESS_BITS = 22  # of the number of a burst in the largest part
@@ -84,6 +84,10 @@ class SdramPart:
     def n_words(self) -> int:
         return 1 << self.address_bits
 
+    @property
+    def megabytes(self) -> int:
+        return 2 * self.n_words >> 20
+
     def cycles_between(self, slowest_hz: int | Fraction,
                        fastest_hz: int | Fraction) -> SdramCycles:
         """Timings that hold at every clock from ``slowest_hz`` to ``fastest_hz``."""
@@ -148,3 +152,11 @@ _SLOWEST = {
 SDRAM_32MB = SdramPart(name="ulx3s-32mb", column_bits=9, **_SLOWEST)
 SDRAM_64MB = SdramPart(name="ulx3s-64mb", column_bits=10, **_SLOWEST)
 PARTS = {part.name: part for part in (SDRAM_32MB, SDRAM_64MB)}
+
+
+def part_of(megabytes: int) -> SdramPart:
+    """The part of that size; ValueError where there is none."""
+    for part in PARTS.values():
+        if part.megabytes == megabytes:
+            return part
+    raise ValueError(f"no SDRAM of {megabytes} MB is known")

@@ -1,12 +1,15 @@
 """Boards: names, devices, pins."""
 
+import dataclasses
+
 import pytest
 
 import boards
 
 
 def test_names_and_default_device():
-    assert boards.board_names() == ["ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f"]
+    assert boards.board_names() == [f"ulx3s-{device}{memory}" for device in
+                                    ("12f", "25f", "45f", "85f") for memory in ("", "-64mb")]
     assert boards.get_board("ulx3s").part == "LFE5U-85F"
     assert boards.get_board("ulx3s", device="12F") is boards.get_board("ULX3S-12F")
 
@@ -42,6 +45,12 @@ def test_pins_are_those_of_the_board_package():
     assert len({pin.site for pin in board.pins}) == len(board.pins)
     with pytest.raises(LookupError, match="no port 'hdmi'"):
         board.pin("hdmi")
+
+
+def test_boards_are_sold_with_more_memory():
+    small, large = (boards.get_board("ulx3s", d) for d in ("85F", "85F-64MB"))
+    assert (small.sdram_bytes, large.sdram_bytes) == (32 << 20, 64 << 20)
+    assert large == dataclasses.replace(small, name="ulx3s-85f-64mb", sdram_bytes=64 << 20)
 
 
 def test_devices_grow():

@@ -261,7 +261,7 @@ def test_memories_that_do_not_do_are_refused():
     for mhz in (75, 90, 100, 110, 133):
         setting = memory.tuned(fastest_setting(BOARD.clock_hz, mhz * 1e6))
         assert memory.margins(setting).least > (1.4 if mhz <= 110 else 0.6), mhz
-    with pytest.raises(DoesNotFit, match="16,777,217 words of weights and maps, the SDRAM"):
+    with pytest.raises(DoesNotFit, match="take 32.0 MB of SDRAM, 32 MB are there"):
         board_memory(BOARD, SDRAM_32MB.n_words + 1)
-    with pytest.raises(UnsupportedError, match="no SDRAM for streamed weights"):
+    with pytest.raises(UnsupportedError, match="streamed weights: no SDRAM of 0 MB"):
         board_memory(dataclasses.replace(BOARD, sdram_bytes=0))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import boards
 from hwbnn import tools
 from hwbnn.folder import open_folder
 
@@ -122,7 +123,7 @@ def test_labels_beyond_the_classes(hwbnn, network, tmp_path):
 
 
 def test_unknown_board_and_device(hwbnn, network, tmp_path):
-    known = "ulx3s-12f, ulx3s-25f, ulx3s-45f, ulx3s-85f"
+    known = ", ".join(boards.board_names())
     out = tmp_path / "out"
     refused(hwbnn("compile", network, "--board", "icestick", "-o", out), 2,
             f"no board 'icestick'; there are {known}")

@@ -22,7 +22,8 @@ EXPECTED = {"kept": 4, "twice": 4, "product twice": 2, "halved off chip": 2, "pa
 
 
 def machine(streamed=False, channels_in=8):
-    """With ``streamed`` steps come in the weight stream, and few of them wait on chip."""
+    """With ``streamed`` steps come in the weight stream, and few of them wait on chip. Machines of
+    16 channels have the SDRAM of 64 MB, whose rows are twice as long."""
     gains = GainConfig(product_shifts=tuple(range(6, 18)), branch_depth=256, levels=(4, 8),
                        sum_depth=32)
     run_time = RunTimeConfig(vector_depth=256, entries=1024, shift=5, fracs=(16,), gains=gains)
@@ -30,7 +31,8 @@ def machine(streamed=False, channels_in=8):
     moving = dataclasses.replace(run_time, gains=dataclasses.replace(gains, moves=True))
     return dataclasses.replace(config, centred=True, ring_words=(128, 256, 128),
                                step_depth=64 if streamed else 4096, streamed_steps=streamed,
-                               load_depth=512, feature_depth=1024, run_time=moving)
+                               load_depth=512, feature_depth=1024, run_time=moving,
+                               sdram_mb=64 if channels_in == 16 else 32)
 
 
 def networks(first, count, streamed=False):
