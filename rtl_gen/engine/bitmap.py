@@ -77,7 +77,7 @@ class BitMap(wiring.Component):
         op = self._collect(m)
         merge_valid, merge_bank, merge_addr, merge_word, merge_mask = self._place(m, op)
 
-        # read the word (R0, two cycles), merge it (R2), write it (R3)
+        # read the word (R0, two cycles), merge it (R2), write it (R3); bits and mask come at R1
         valid = DelayLine(m, merge_valid, "merge_valid", reset=True)
         to_bank = DelayLine(m, merge_bank, "merge_bank")
         to_addr = DelayLine(m, merge_addr, "merge_addr")
@@ -85,7 +85,7 @@ class BitMap(wiring.Component):
         keep = DelayLine(m, merge_mask, "merge_mask")
         merged = Signal(self._word, reset_less=True)
         old = Signal(self._word)
-        m.d.sync += merged.eq((old & keep[2]) | new_bits[2])
+        m.d.sync += merged.eq((old & keep[1]) | new_bits[1])
         read = {}
         letters = config.bit_buffers
         for b, letter in enumerate(letters):
@@ -211,7 +211,10 @@ class BitMap(wiring.Component):
         return op
 
     def _place(self, m, op):
-        """Put the lanes' bits at their channels of one or two words, and say what else to keep."""
+        """Put the lanes' bits at their channels of one or two words, and say what else to keep.
+
+        Returns whether to write, and where; a cycle later the bits, and the mask of what stays.
+        """
         config = self._config
         s, p = config.channels_in, config.lanes
         two = config.straddles or p > s
@@ -238,14 +241,19 @@ class BitMap(wiring.Component):
             bank.eq(current["bank"]),
             addr.eq(current["addr"] + Mux(second, self.i_cg_step, 0)),
         ]
-        with m.Switch(Cat(current["start"], second)):
+        # a cycle behind the address: the decode goes to every bit of a word, all over the array
+        late = {k: Signal.like(v, name=f"late_{k}") for k, v in op.items()}
+        late_second = Signal()
+        m.d.sync += [late[key].eq(value) for key, value in current.items()]
+        m.d.sync += late_second.eq(second)
+        with m.Switch(Cat(late["start"], late_second)):
             for k in range(2 if two else 1):
                 for start in range(0, s, config.slot_step):
-                    with m.Case(start + (k << len(current["start"]))):
-                        bits, keep = self._layout(current, start, k)
+                    with m.Case(start + (k << len(late["start"]))):
+                        bits, keep = self._layout(late, start, k)
                         m.d.sync += [word.eq(bits), mask.eq(keep)]
                         if config.pointwise:
-                            self._place_point(m, current, start, word, mask)
+                            self._place_point(m, late, start, word, mask)
         return valid, bank, addr, word, mask
 
     def _place_point(self, m, op, start, word, mask):
