@@ -105,7 +105,8 @@ NETWORK = (
 )
 BOARD = (
     _option("--board", default="ulx3s", metavar="NAME", help="See 'hwbnn boards'."),
-    _option("--device", metavar="12F|25F|45F|85F", help="Device on the board. [default: 85F]"),
+    _option("--device", metavar="12F|25F|45F|85F", help="Device on the board; with more "
+            "SDRAM 85F-64MB and so on. [default: 85F]"),
     _option("--plan", "plan_file", metavar="plan.json", help="Build this machine, an edited "
             "plan.json of an earlier compile; unknown keys are errors."),
     _option("--target-fps", type=click.FloatRange(min=0, min_open=True), metavar="N",

@@ -179,10 +179,10 @@ def compared(content, out: str | None) -> str:
 def boards(found) -> str:
     """A row per device."""
     table = Table(Column("board"), Column("part"), Column("LUTs"), Column("flip-flops"),
-                  Column("block RAMs"), Column("multipliers"), Column("clock in"))
+                  Column("block RAMs"), Column("multipliers"), Column("SDRAM"), Column("clock in"))
     for b in found:
         table.add(b.name, b.part, b.budget.comb, b.budget.ff, b.budget.ebr, b.budget.dsp,
-                  f"{b.clock_hz / 1e6:g} MHz")
+                  f"{b.sdram_bytes >> 20} MB", f"{b.clock_hz / 1e6:g} MHz")
     return _lines(table, "", "--board ulx3s alone means ulx3s-85f; --device names another.")
 
 
