@@ -29,6 +29,7 @@ NAMES = (
     "bnext-18-c10-quant", "bnext-t-c10-quant", "bnext-18", "bnext-t", "bnext-t-quant",
 )
 OPTIONS = ("--board", "ulx3s", "--max-luts", "45000")
+DEVICES = {"bnext-l-c10": "85F-64MB"}  # its weights alone are 38.5 MB
 FEATURE_BITS = 11  # of maps, if not said
 # where narrow maps cost agreement and wide ones fit; those of 224x224 leave place and route blocks
 OTHER_BITS = dict.fromkeys((name for name in NAMES if name.startswith("bnext")), 16) | \
@@ -56,7 +57,9 @@ def measure(name: str, work: Path, frames: int, batch: int, bits: int,
     if not checkpoint.exists():
         hwbnn("models", "synth", name, "-o", str(checkpoint))
     machine = ["--plan", str(plan)] if plan else ["--batch", str(batch)]
-    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--feature-bits", str(bits), *machine,
+    device = DEVICES.get(name, "85F")
+    seconds = hwbnn("compile", str(checkpoint), *OPTIONS, "--device", device,
+                    "--feature-bits", str(bits), *machine,
                     "--frames", str(frames * batch), "--stop-after", "verify", "-o", str(out))
     report = json.loads((out / "report.json").read_text())
     verify = json.loads((out / "sim" / "verify.json").read_text())
