@@ -140,13 +140,12 @@ def place_and_route(
                 sites, stages = ({}, []) if planned is None else (planned[0], [planned[1]])
                 (work / "floorplan.json").write_text(json.dumps(sites, indent=0) + "\n")
                 progress("place and route")
-                notes = _routed(nextpnr, options, seeds, work, out_dir, made, progress)
-                stages.append(notes["stages"])
+                last, notes = _routed(nextpnr, options, seeds, work, out_dir, made, progress)
             except ToolError as error:
                 if "no BELs remaining" in error.what:
                     raise DoesNotFit(error.what, where=board.name, hint=error.hint) from None
                 raise
-            notes["stages"] = [dataclasses.asdict(stage) for stage in stages]
+            notes["stages"] = [dataclasses.asdict(stage) for stage in (*stages, last)]
             cache.put(key, [work / file for file in files], notes)
         for file in files:
             (work / file).replace(out_dir / file)
@@ -162,8 +161,11 @@ def place_and_route(
     )
 
 
-def _routed(nextpnr, options, seeds, work: Path, out_dir: Path, made, progress) -> dict:
-    """Run nextpnr on the netlist in ``work``; the files ``made`` (of options) come there, too."""
+def _routed(nextpnr, options, seeds, work: Path, out_dir: Path, made, progress):
+    """Run nextpnr on the netlist in ``work``; the files ``made`` (of options) come there, too.
+
+    Returns the stage, and the seed and expectations as ``Routed`` has them.
+    """
     start = time.monotonic()
     several = len(seeds) > 1
     log = out_dir / "place-and-route.log"
@@ -189,7 +191,7 @@ def _routed(nextpnr, options, seeds, work: Path, out_dir: Path, made, progress) 
     log_of(seed).replace(log)
     stage = Stage("place and route", str(nextpnr), time.monotonic() - start, usage.peak_bytes,
                   False)
-    return {"stages": stage, "seed": seed, "expected_mhz": expected}
+    return stage, {"seed": seed, "expected_mhz": expected}
 
 
 def _sources() -> list[bytes]:
