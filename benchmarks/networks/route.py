@@ -54,6 +54,7 @@ def measured(folder: Path, row: str) -> dict:
     return {
         "date": datetime.date.today().isoformat(),
         "seed": clock["seed"],
+        "placed_mhz": {seed: q["value"] for seed, q in clock.get("expected", {}).items()},
         "words_compared": report["simulation"]["words_compared"],
         "frames": report["simulation"]["frames"],
         "weights": report.get("weights"),
