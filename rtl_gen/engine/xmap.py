@@ -185,14 +185,17 @@ class XMap(wiring.Component):
             m.d.sync += bank.eq(banks - 1)
         read = []
         read_en, read_addr = Signal(), Signal.like(self.i_read_addr)
+        vector_en = Signal()  # not where a map is read: channel sums may be written meanwhile
         m.d.sync += [read_en.eq(self.i_read), read_addr.eq(self.i_read_addr)]
+        if config.run_time is not None:
+            m.d.sync += vector_en.eq(self.i_read & self.i_vector)
         if config.vectors:
             with m.If(self.i_pass):
-                m.d.sync += [read_en.eq(1), read_addr.eq(self.i_pass_addr)]
+                m.d.sync += [vector_en.eq(1), read_addr.eq(self.i_pass_addr)]
         vector = Const(0)
         if config.run_time is not None:
             write = self._vector_word(m, valid, walker.addr, value, sigmoid, total, total_valid)
-            vector = self._vectors(m, write, read_en, read_addr)
+            vector = self._vectors(m, write, vector_en, read_addr)
         if config.shared_x:
             m.d.comb += [
                 self.o_w_en.eq(valid & ~vector),
