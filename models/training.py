@@ -24,7 +24,8 @@ MOMENTUM = 0.9  # of "sgd"
 class Recipe:
     """How to train: linear warm-up over `warmup` of all steps, then cosine decay to zero.
 
-    `optimiser` is "adam", or "sgd" with momentum 0.9; `weight_decay` is that of "sgd". With
+    `optimiser` is "adam", or "sgd" with momentum 0.9; `weight_decay` is that of "sgd". `family` has
+    the family's own options as text, which a resumed run must share. With
     `minutes` > 0 a run that would take longer ends after so many: its schedule goes by the clock.
     """
 
@@ -39,6 +40,7 @@ class Recipe:
     optimiser: str = "adam"
     weight_decay: float = 0.0
     minutes: float = 0.0
+    family: str = ""
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1] of the run."""
@@ -170,6 +172,23 @@ def _write(content: dict, path: Path) -> None:
     beside.replace(path)
 
 
+@torch.no_grad()
+def warm_start(net: nn.Module, path: Path, but: str = "") -> None:
+    """Copy every tensor of a trained file, or of a run's state, into `net`; not those of keys that
+    end in `but`, if given. UserError names a tensor that is missing or has another shape."""
+    held = read_file(path)
+    held = held.get("state_dict", held) if isinstance(held, dict) else {}
+    state = {key.removeprefix("module."): value for key, value in held.items()}
+    for key, value in net.state_dict().items():
+        if but and key.endswith(but):
+            continue
+        found = state.get(key)
+        if not isinstance(found, Tensor) or found.shape != value.shape:
+            raise UserError(f"has no {key} of shape {tuple(value.shape)}", where=str(path),
+                            hint="start from a network of the same widths and blocks")
+        value.copy_(found)
+
+
 def _resume(path: Path, net: nn.Module, optimiser, recipe: Recipe) -> tuple[int, float]:
     if not path.is_file():
         raise UserError("nothing to resume", where=str(path), hint="run without --resume")
@@ -177,7 +196,7 @@ def _resume(path: Path, net: nn.Module, optimiser, recipe: Recipe) -> tuple[int,
     if not isinstance(held, dict) or "recipe" not in held:
         raise CheckpointError("is not the state of a training run", where=str(path))
     differs = [k for k, v in asdict(recipe).items()
-               if k not in ("compile", "eval_every") and held["recipe"].get(k) != v]
+               if k not in ("compile", "eval_every") and held["recipe"].get(k, "") != v]
     if differs:
         k = differs[0]
         raise UserError(f"was started with {k} = {held['recipe'].get(k)}", where=str(path),

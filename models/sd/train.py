@@ -9,17 +9,29 @@ from torch import Tensor, nn
 
 from hwbnn.errors import CheckpointError, UserError
 from models.sd.net import REDUCTION, BinaryConv, Geometry, HeadedNet, build, shifted
-from models.training import Recipe, begin, stages, train
+from models.training import Recipe, begin, stages, train, warm_start
 
 __all__ = ["command", "halved", "initialise", "sharpness", "state_file"]
 
-FIRST, LAST = 1e-3, 1e1  # t of sign's derivative in the first and the last step
+FIRST, LAST = 1e-3, 1e1  # t of sign's derivative in the authors' first and last step
 MARGIN = 2.0**-10  # of a filter's largest weight: float16 keeps what is larger, and the shift
 
 
-def sharpness(progress: float) -> float:
-    """t at `progress` in [0, 1] of the run: from 0.001 to 10, its logarithm rising evenly."""
-    return FIRST * (LAST / FIRST) ** progress
+def sharpness(progress: float, first: float = FIRST, last: float = LAST) -> float:
+    """t at `progress` in [0, 1] of the run: from `first` to `last`, its logarithm rising evenly."""
+    return first * (last / first) ** progress
+
+
+def _range(text: str) -> tuple[float, float]:
+    """First and last t of an option's text."""
+    try:
+        first, last = (float(part) for part in text.split(","))
+    except ValueError:
+        first = last = 0.0
+    if not 0 < first <= last < float("inf"):
+        raise UserError(f"{text!r} is not two rising positive numbers", where="--sharpness",
+                        hint="for example 0.001,10")
+    return first, last
 
 
 def initialise(net: nn.Module) -> None:
@@ -113,19 +125,28 @@ def _prepared(geometry: Geometry, bf16: bool) -> tuple[HeadedNet, Tensor]:
 @click.option("--store", type=click.Choice(["float32", "float16"]), default="float32",
               show_default=True,
               help="How OUT holds binary weights; float16 halves it and keeps every sign.")
+@click.option("--sharpness", "t_range", default=f"{FIRST:g},{LAST:g}", show_default=True,
+              metavar="FIRST,LAST", help="t of sign's derivative, max(1, 1/t) * tanh(t*x), rises "
+              "between these. Sharp ends need many epochs.")
+@click.option("--init", type=Path, default=None,
+              help="Start from the weights of this checkpoint, or of OUT.resume of another run.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, from OUT.resume.")
 def command(data, test, out, widths, blocks, epochs, batch, optimiser, lr, weight_decay, minutes,
-            seed, eval_every, threads, bf16, compile_, store, resume):
+            seed, eval_every, threads, bf16, compile_, store, t_range, init, resume):
     """SD-BNN ResNet-20 (Xue et al., 2021): thresholds that each image decides are trained too."""
     widths, blocks = stages(widths, blocks)
     _fits(widths)
+    first, last = _range(t_range)
     images, held_out, classes = begin(data, test, out, threads)
     torch.manual_seed(seed)
     net, t = _prepared(Geometry("resnet20", widths, blocks, classes), bf16)
+    if init:
+        warm_start(net, init)
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, seed=seed, eval_every=eval_every,
                     compile=compile_, optimiser=optimiser, weight_decay=weight_decay,
-                    minutes=minutes)
+                    minutes=minutes, family=f"sharpness {first:g},{last:g}")
     top1 = train(net, images, held_out, recipe, out, resume=resume, content=state_file(store),
-                 before_step=lambda step, total: t.fill_(sharpness(step / total)),
+                 before_step=lambda step, total: t.fill_(
+                     sharpness(step / total, first, last)),
                  log=lambda line: click.echo(line))
     click.echo(f"{out}: {top1:.2f} % of {len(held_out.x)} test images")

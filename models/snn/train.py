@@ -5,27 +5,12 @@ from pathlib import Path
 import click
 import torch
 
-from hwbnn.errors import UserError
-from models.checkpoint import load_checkpoint
 from models.snn.binarise import BinaryConv, Codebook
 from models.snn.net import Geometry, SnnNet
-from models.training import Recipe, begin, stages, train
+from models.training import Recipe, begin, stages, train, warm_start
 
 COMPENSATE_EVERY = 25  # steps between searches for duplicate codewords, as in the authors' code
 FROZEN_TAIL = 0.1  # of all steps: the codebooks rest while the network settles on them
-
-
-def warm_start(net: SnnNet, path: Path) -> None:
-    """Copy every tensor of a trained file but its codebooks into `net` (a different tau, say)."""
-    state = {k: v for k, v in load_checkpoint(path).tensors.items() if not k.endswith(".patterns")}
-    own = net.state_dict()
-    for key, value in own.items():
-        if key.endswith(".patterns"):
-            continue
-        if key not in state or state[key].shape != value.shape:
-            raise UserError(f"has no {key} of shape {tuple(value.shape)}", where=str(path),
-                            hint="start from a network of the same widths and blocks")
-        value.copy_(state[key])
 
 
 @click.command("snn")
@@ -58,7 +43,7 @@ def command(tau, data, test, out, widths, blocks, epochs, batch, lr, label_smoot
                                 num_classes=classes)
     net = SnnNet(geometry)
     if init:
-        warm_start(net, init)
+        warm_start(net, init, but=".patterns")
     for module in net.modules():
         if bf16 and isinstance(module, BinaryConv):
             module.compute_dtype = torch.bfloat16

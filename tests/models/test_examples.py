@@ -28,6 +28,10 @@ def test_trained_example(path):
     macs = sum(n.op.weight.size * np.prod(types[n.name].shape[1:]) for n in convs)
     assert (macs, sum(n.op.weight.size for n in convs)) == (50_724_864, 516_096)
 
+    equal_to_pytorch(network, graph)
+
+
+def equal_to_pytorch(network, graph):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     values = {}
     for node in graph:
@@ -48,3 +52,23 @@ def test_readme_states_the_accuracy_in_the_file(path):
 
 def test_there_is_a_trained_example():
     assert FOLDER / "snn_cifar10.pth" in FILES
+
+def test_trained_sd_example():
+    """SD-BNN ResNet-20: thresholds of each image, no scale."""
+    path = FOLDER / "sd_cifar10.pth"
+    assert path.stat().st_size < 1 << 20
+    network = load_network(path)
+    assert network.checkpoint.tensors["layer1.0.conv1.weight"].dtype == torch.float16
+    graph = network.graph()
+    assert graph.meta["geometry"] == {"network": "resnet20", "stem": "cifar", "classes": 10,
+                                      "widths": [16, 32, 64], "blocks": [3, 3, 3]}
+    types = graph.types()
+    convs = [n for n in graph if type(n.op).__name__ == "FBinaryConv2d"]
+    macs = sum(n.op.weight.size * np.prod(types[n.name].shape[1:]) for n in convs)
+    sizes = (len(convs), sum(n.op.weight.size for n in convs), macs)
+    assert sizes == (18, 267_264, 40_108_032)
+    equal_to_pytorch(network, graph)
+    table = (FOLDER / "sd_cifar10.md").read_text()
+    stated = re.search(r"^\| torch-float \| ([\d.]+) % \|", table, re.MULTILINE)
+    best = torch.load(path, weights_only=True)["best_prec1"]
+    assert float(stated[1]) == pytest.approx(best, abs=0.005)

@@ -136,6 +136,21 @@ def test_gradient_of_sign():
 def test_sharpness_rises_over_four_decades():
     values = [sharpness(p / 4) for p in range(5)]
     assert values == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])
+    assert [sharpness(p / 2, 0.5, 2) for p in range(3)] == pytest.approx([0.5, 1, 2])
+
+
+def test_starts_from_the_weights_of_another_run(whole, data, tmp_path):
+    """A rate of nothing keeps them, signs included; both a file and a run's state will do."""
+    state = whole[0].with_name("net.pth.resume")
+    for name, source in (("a.pth", whole[0]), ("b.pth", state)):
+        run(data, tmp_path / name, "--init", str(source), "--lr", "1e-30", "--sharpness", "0.5,2")
+        learned = held(tmp_path / name)["state_dict"]
+        for key, value in held(whole[0])["state_dict"].items():
+            assert "running" in key or "tracked" in key or torch.equal(value, learned[key]), key
+    with pytest.raises(HwbnnError, match="has no conv1.weight of shape"):
+        run(data, tmp_path / "c.pth", "--init", str(whole[0]), "--widths", "32,64")
+    with pytest.raises(HwbnnError, match="was started with family = sharpness 0.5,2"):
+        run(data, tmp_path / "a.pth", "--resume", "--lr", "1e-30")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +162,8 @@ def test_sharpness_rises_over_four_decades():
         (["--widths", "16", "--blocks", "1"], "--widths: one stage tells no ResNet-20"),
         (["--widths", "16,48"], "--widths: an option-A shortcut doubles channels"),
         (["--resume"], "nothing to resume; run without --resume"),
+        (["--sharpness", "2,1"], "--sharpness: '2,1' is not two rising positive numbers"),
+        (["--sharpness", "1"], "--sharpness: '1' is not two rising positive numbers"),
     ],
 )
 def test_bad_options(data, tmp_path, extra, text):
