@@ -43,8 +43,12 @@ def test_sums_over_steps(pixels, groups, steps, monkeypatch):
         return rng.choice([lo, lo, hi, hi, -1, 0, rng.randint(lo, hi)])
 
     async def tick(ctx):
+        # a map is read meanwhile, at addresses that vectors have, too: no vector is
+        ctx.set(dut.i_read, rng.randrange(2))
+        ctx.set(dut.i_read_addr, rng.randrange(64))
         await ctx.tick()
         ram = memories["vectors"]
+        assert not ctx.get(ram.r_en)
         if ctx.get(ram.w_en):
             word = ctx.get(ram.w_data)
             stored[ctx.get(ram.w_addr)] = word
@@ -83,6 +87,11 @@ def test_sums_over_steps(pixels, groups, steps, monkeypatch):
                     await tick(ctx)
                 here = [a for a in stored if a >= base]
                 assert len(here) == (groups if step == steps - 1 else 0)
+            ctx.set(dut.i_vector, 1)
+            ctx.set(dut.i_read, 1)
+            await ctx.tick()
+            assert ctx.get(memories["vectors"].r_en), "a step that reads vectors"
+            ctx.set(dut.i_vector, 0)
             half = (1 << SHIFTS[shift]) >> 1
             for group, sums in enumerate(totals):
                 wanted[base + group] = [max(lo, min(hi, s + half >> SHIFTS[shift])) for s in sums]
