@@ -221,6 +221,7 @@ def train(
     before_step: Callable[[int, int], None] = lambda step, total: None,
     before_save: Callable[[], None] = lambda: None,
     content: Callable[[nn.Module, int, float], Any] = deployable,
+    fuse: Callable[[nn.Module], Callable[[Tensor], Tensor]] = torch.compile,
     log: Callable[[str], None] = print,
 ) -> float:
     """Train `net`; write `out` at every evaluation and at the end. Return the last top-1 in %.
@@ -228,14 +229,15 @@ def train(
     `<out>.resume` holds network, optimiser and epoch after each epoch; with `resume` the run goes
     on from it, to the same weights as an unbroken run would reach on the same machine.
     `before_step(step, total)` and `before_save()` let a family tend its own state;
-    `content(net, epoch, top1)` is what `out` holds. Where the schedule goes by the clock
+    `content(net, epoch, top1)` is what `out` holds; `fuse(net)` is the forward pass of a compiled
+    recipe. Where the schedule goes by the clock
     (`recipe.minutes`, of this call), `step` is where in the schedule it is, and no two runs agree.
     """
     progress_file = out.with_name(out.name + ".resume")
     optimiser = recipe.optimise(net)
     first, best = _resume(progress_file, net, optimiser, recipe) if resume else (0, 0.0)
     net.to(memory_format=torch.channels_last).train()
-    forward = torch.compile(net) if recipe.compile else net
+    forward = fuse(net) if recipe.compile else net
     per_epoch = len(data.x) // recipe.batch
     if per_epoch == 0:
         raise UserError(f"{len(data.x)} images make no batch of {recipe.batch}",

@@ -123,12 +123,13 @@ class BinaryConv(nn.Module):
         """W, (O, I, 3, 3)."""
         return self.weights.view(self.shape) if self.flat else self.weight
 
-    def _sign(self, x: Tensor) -> Tensor:
+    def sign(self, x: Tensor) -> Tensor:
+        """sign(x), with training's derivative where `sharpness` is set."""
         return torch.sign(x) if self.sharpness is None else _Sign.apply(x, self.sharpness)
 
     def forward(self, a: Tensor) -> Tensor:
-        bits = self._sign(a + beta_net(self)(a))
-        weight = self._sign(shifted(self.latent(), self.alpha))
+        bits = self.sign(a + beta_net(self)(a))
+        weight = self.sign(shifted(self.latent(), self.alpha))
         dtype = self.compute_dtype if self.training and self.compute_dtype else a.dtype
         sums = F.conv2d(bits.to(dtype), weight.to(dtype), stride=self.stride, padding=1)
         return sums.to(a.dtype)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from hwbnn.errors import CheckpointError, UserError
+from models.sd.fused import fused
 from models.sd.net import REDUCTION, BinaryConv, Geometry, HeadedNet, build, shifted
 from models.training import Recipe, begin, stages, train, warm_start
 
-__all__ = ["command", "halved", "initialise", "sharpness", "state_file"]
+__all__ = ["command", "halved", "initialise", "prepared", "sharpness", "state_file"]
 
 FIRST, LAST = 1e-3, 1e1  # t of sign's derivative in the authors' first and last step
 MARGIN = 2.0**-10  # of a filter's largest weight: float16 keeps what is larger, and the shift
@@ -88,7 +89,8 @@ def _fits(widths: tuple[int, ...]) -> None:
                         hint="for example 16,32,64")
 
 
-def _prepared(geometry: Geometry, bf16: bool) -> tuple[HeadedNet, Tensor]:
+def prepared(geometry: Geometry, bf16: bool) -> tuple[HeadedNet, Tensor]:
+    """A network to train, and t of its signs' derivative (float32, no dimensions), to be set."""
     net, t = build(geometry), torch.tensor(FIRST)
     initialise(net)
     for module in net.modules():
@@ -139,14 +141,14 @@ def command(data, test, out, widths, blocks, epochs, batch, optimiser, lr, weigh
     first, last = _range(t_range)
     images, held_out, classes = begin(data, test, out, threads)
     torch.manual_seed(seed)
-    net, t = _prepared(Geometry("resnet20", widths, blocks, classes), bf16)
+    net, t = prepared(Geometry("resnet20", widths, blocks, classes), bf16)
     if init:
         warm_start(net, init)
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, seed=seed, eval_every=eval_every,
                     compile=compile_, optimiser=optimiser, weight_decay=weight_decay,
                     minutes=minutes, family=f"sharpness {first:g},{last:g}")
     top1 = train(net, images, held_out, recipe, out, resume=resume, content=state_file(store),
-                 before_step=lambda step, total: t.fill_(
+                 fuse=fused, before_step=lambda step, total: t.fill_(
                      sharpness(step / total, first, last)),
                  log=lambda line: click.echo(line))
     click.echo(f"{out}: {top1:.2f} % of {len(held_out.x)} test images")

@@ -1,5 +1,6 @@
 """Training of SD-BNN: it learns, resumes to the same weights, writes files of the authors' form."""
 
+import copy
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 import models.training as training
 from hwbnn.errors import HwbnnError
 from models.api import load_network
+from models.sd.fused import fused
 from models.sd.net import BinaryConv, Geometry, build, shifted
 from models.sd.train import halved, initialise, sharpness
 from models.train import main
@@ -125,12 +127,45 @@ def test_gradient_of_sign():
     for t in (1e-3, 0.5, 1.0, 3.0, 10.0):
         conv.sharpness = torch.tensor(t)
         x.grad = None
-        y = conv._sign(x)
+        y = conv.sign(x)
         assert y.tolist() == [-1, -1, 0, 1, 1]
         y.sum().backward()
         twin = x.detach().clone().requires_grad_(True)
         (max(1, 1 / t) * torch.tanh(t * twin)).sum().backward()
         assert torch.allclose(x.grad, twin.grad, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+def test_fused_step_is_that_of_the_network():
+    """In float64, where no sign falls to the other side."""
+    torch.manual_seed(4)
+    net = build(TINY).double().train()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.normal_()
+                module.bias.normal_()
+            elif isinstance(module, BinaryConv):
+                module.sharpness = torch.tensor(1.5, dtype=torch.float64)
+    twin = copy.deepcopy(net)
+    x, y = torch.randn(5, 3, 12, 12).double(), torch.tensor([0, 1, 2, 0, 1])
+    results = [forward(x) for forward in (net, fused(twin))]
+    assert torch.allclose(*results, rtol=1e-12, atol=1e-12)
+    for logits in results:
+        torch.nn.functional.cross_entropy(logits, y).backward()
+    for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True):
+        assert a.grad.abs().max() > 0 or "dybeta" in name, name  # its only hidden unit may rest
+        assert torch.allclose(a.grad, b.grad, rtol=1e-9, atol=1e-12), name
+    for (name, a), b in zip(net.named_buffers(), twin.buffers(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-12), name
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+def test_fused_training_learns(data, tmp_path):
+    text = run(data, tmp_path / "net.pth", "--compile", "--bf16")
+    first, last = (float(v) for v in re.findall(r"epoch \d/\d loss ([\d.]+)", text))
+    assert last < first
+    assert float(re.search(r"net\.pth: ([\d.]+) %", text)[1]) > 60  # chance is 33
 
 
 def test_sharpness_rises_over_four_decades():
